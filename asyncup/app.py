@@ -1,0 +1,360 @@
+"""The composition root: the one place that knows concrete classes and puts them together.
+
+`prepare` turns a configuration into a job that is resolved, checked and locked; `execute` prepares a job, runs it and
+reports how it ended, whatever happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asyncup.config import Config
+from asyncup.errors import AsyncupError, InternalError, StateRefused, TemplateRefused, UsageError
+from asyncup.events import Finished, Notice, Planned, Waiting
+from asyncup.flow.interrupt import Interrupt
+from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
+from asyncup.flow.tally import Tally
+from asyncup.model import Checkpoint, Counts, timestamp
+from asyncup.pipeline import Parts, Pipeline
+from asyncup.plan import Plan, fingerprint_difference
+from asyncup.protocols import Observer, Sink
+from asyncup.render.renderer import Renderer, fallback_content_type
+from asyncup.render.template import Template, parse_template
+from asyncup.render.uniqueness import check_uniqueness
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """`--to`, taken apart. `place` is the bucket or the directory, empty for null."""
+
+    kind: str
+    place: str
+    template: Template
+
+
+def parse_destination(to: str) -> Destination:
+    """Take `s3://bucket/{template}`, `file:///dir/{template}` or `null:` apart.
+
+    Raises:
+        UsageError, TemplateRefused: it is none of them.
+    """
+    if to.startswith("null:"):
+        return Destination("null", "", parse_template(to.removeprefix("null:") or "row"))
+    if to.startswith("s3://"):
+        bucket, slash, rest = to.removeprefix("s3://").partition("/")
+        if not bucket or "{" in bucket:
+            raise UsageError(
+                "read flags",
+                "--to",
+                f"{to!r} names no bucket",
+                "write it as s3://bucket/{id}.json; one bucket for all rows",
+            )
+        if not slash or not rest:
+            raise UsageError(
+                "read flags",
+                "--to",
+                f"{to!r} has no template for the object keys",
+                f"such as s3://{bucket}/{{id}}.json",
+            )
+        return Destination("s3", bucket, parse_template(rest))
+    if to.startswith("file:///"):
+        whole = parse_template(to.removeprefix("file://"))
+        folder, _, first = whole.literals[0].rpartition("/")
+        return Destination("file", folder or "/", dataclasses.replace(whole, literals=(first, *whole.literals[1:])))
+    raise UsageError(
+        "read flags",
+        "--to",
+        f"{to!r} is no destination",
+        "write s3://bucket/{id}.json, file:///folder/{id}.json, or null: to send nothing",
+    )
+
+
+class Job:
+    """A job that is ready to run, and holds its connections and its lock until it is closed."""
+
+    def __init__(self, config: Config, observer: Observer, interrupt: Interrupt) -> None:
+        from asyncup.sources.postgres import PostgresSource
+
+        self._config = config
+        self._observer = observer
+        self._interrupt = interrupt
+        self._tally = Tally()
+        self._policy = RetryPolicy(max_attempts=config.max_attempts)
+        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._source: PostgresSource
+        self._renderer: Renderer
+        self._sink: Sink
+        self._sending = Retrier(self._policy, interrupt.sleep, self._on_put_retry)
+        self.plan: Plan
+
+    async def prepare(self) -> None:
+        """Resolve and check everything that can be, without sending an object.
+
+        Raises:
+            AsyncupError: the run cannot begin.
+        """
+        config = self._config
+        destination = parse_destination(config.to)
+        content_type = parse_template(config.content_type) if config.content_type is not None else None
+        await self._open_source(destination, content_type)
+        destination = self._checked_template(destination)
+        body_type = self._source.body_type
+        self._renderer = Renderer(
+            self._source.shape,
+            destination.template,
+            content_type=content_type,
+            fallback=fallback_content_type(config.body_column, body_type),
+            on_null=config.on_null,
+            allow_collisions=config.allow_collisions or destination.kind == "null",
+        )
+        priced = await self._open_sink(destination)
+        await self._open_state(priced)
+
+    async def run(self) -> JobReport:
+        """Run the prepared job. Errors are reported, not raised; only cancellation is."""
+        config, tally = self._config, self._tally
+        pipeline = Pipeline(
+            Parts(
+                source=self._source,
+                renderer=self._renderer,
+                sink=self._sink,
+                sending=self._sending,
+                dead_letters=self._letters,
+                checkpoints=self._checkpoints,
+                checkpoint=self._checkpoint,
+                observer=self._observer,
+                tally=tally,
+                interrupt=self._interrupt,
+            ),
+            concurrency=config.concurrency,
+            memory=config.memory,
+            drain_timeout=config.drain_timeout,
+            max_failures=config.max_failures,
+        )
+        error: AsyncupError | None = None
+        try:
+            complete = await pipeline.run()
+        except AsyncupError as exc:
+            complete, error = False, exc
+        if error is not None:
+            status = ABORTED
+        elif not complete:
+            status = INTERRUPTED
+        else:
+            status = PARTIAL if pipeline.watermark.counts.failed else COMPLETE
+        latency = tally.latency
+        return JobReport(
+            name=self.plan.name,
+            status=status,
+            counts=tally.counts(),
+            attempts=tally.attempts,
+            retries=tally.retries,
+            throttled=tally.throttled,
+            seconds=pipeline.seconds,
+            latency=Latency(*(round(latency.percentile(share) * 1000, 3) for share in (0.5, 0.95, 0.99))),
+            limit=config.concurrency,
+            peak=pipeline.limiter.peak,
+            resumed=self.plan.resumed,
+            settled_before=self.plan.settled_before,
+            checkpoint=self.plan.checkpoint,
+            dead_letters=self._letters.location if self._letters.letters else None,
+            error=error,
+            priced=self.plan.priced,
+        )
+
+    async def close(self) -> None:
+        """Give back connections, files and the lock, in reverse order."""
+        for closer in reversed(self._closers):
+            await closer()
+
+    async def _open_source(self, destination: Destination, content_type: Template | None) -> None:
+        from asyncup.sources.postgres import PostgresSource, Request, Session, connection_string
+
+        config = self._config
+        names = destination.template.names + (content_type.names if content_type else ())
+        session = Session(
+            connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_read_retry)
+        )
+        self._closers.append(session.close)
+        self._source = await PostgresSource.resolve(
+            session,
+            Request(
+                table=config.table,
+                query=config.query,
+                query_name=config.query_name() if config.query is not None else "",
+                key=config.key,
+                columns=tuple(dict.fromkeys(names)),
+                body=config.body_column,
+                where=config.where,
+                limit=config.limit,
+                page_size=config.page_size,
+                memory=config.memory,
+            ),
+        )
+        for notice in self._source.notices:
+            self._observer.on_event(Notice(notice))
+
+    def _checked_template(self, destination: Destination) -> Destination:
+        """The destination with a template that gives every row a place of its own.
+
+        Raises:
+            TemplateRefused: two rows could have the same one.
+        """
+        source = self._source
+        keys = source.relation.unique_keys
+        if source.relation.is_query:
+            keys = (tuple(column.name for column in source.key.columns),)
+        if destination.kind == "null":
+            return destination
+        if not self._config.allow_collisions:
+            check_uniqueness(destination.template, source.shape, keys)
+        elif not destination.template.text:
+            raise TemplateRefused("check template", self._config.to, "it is empty")
+        return destination
+
+    async def _open_sink(self, destination: Destination) -> bool:
+        config = self._config
+        priced = False
+        if destination.kind == "s3":
+            from asyncup.sinks.s3 import S3Settings, S3Sink
+
+            sink = await S3Sink.open(
+                S3Settings(
+                    bucket=destination.place,
+                    endpoint_url=config.endpoint_url,
+                    region=config.region,
+                    profile=config.profile,
+                    addressing=config.addressing,
+                    ca_bundle=config.ca_bundle,
+                    no_sign_request=config.no_sign_request,
+                    connections=config.concurrency,
+                    attempt_timeout=config.attempt_timeout,
+                )
+            )
+            self._sink, priced = sink, sink.is_aws
+        elif destination.kind == "file":
+            from asyncup.sinks.directory import DirectorySink
+
+            self._sink = DirectorySink(Path(destination.place), threads=min(config.concurrency, 64))
+        else:
+            from asyncup.sinks.null import NullSink
+
+            self._sink = NullSink()
+        self._closers.append(self._sink.close)
+        await self._sending.run(lambda _: self._sink.check(), None)
+        return priced
+
+    async def _open_state(self, priced: bool) -> None:
+        from asyncup.checkpoints.deadletters import DeadLetterFile
+        from asyncup.checkpoints.file import FileCheckpoints
+        from asyncup.checkpoints.files import StateFolder
+
+        config, source = self._config, self._source
+        name = config.name or source.relation.label
+        state_name = name + ".trial" if config.is_trial else name
+        folder = StateFolder(Path(config.state))
+        await asyncio.to_thread(folder.prepare)
+        lock = await asyncio.to_thread(folder.lock, state_name)
+        self._closers.append(lambda: asyncio.to_thread(lock.release))
+        self._checkpoints = None if config.is_trial else FileCheckpoints(folder.file(name, ".json"))
+        fingerprint = self._fingerprint()
+        found = None
+        if self._checkpoints is not None and not config.restart:
+            found = await self._checkpoints.load()
+            if found is not None and found.finished:
+                found = None
+        if found is not None:
+            self._check_fingerprint(found, fingerprint)
+        self._checkpoint = found or Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp())
+        letters = Path(config.dead_letters) if config.dead_letters else folder.file(state_name, ".dead-letters.jsonl")
+        self._letters = DeadLetterFile(letters, {"name": name, **fingerprint})
+        await asyncio.to_thread(self._letters.open, keep=found is not None)
+        self._closers.append(lambda: asyncio.to_thread(self._letters.close))
+        self.plan = Plan(
+            name=name,
+            source=source.relation.label,
+            key=tuple(column.name for column in source.key.columns),
+            destination=config.to,
+            estimated_rows=source.estimated_rows if config.limit is None else config.limit,
+            resume_after=self._checkpoint.watermark,
+            settled_before=self._checkpoint.counts.rows,
+            fingerprint=fingerprint,
+            checkpoint=self._checkpoints.location if self._checkpoints is not None else None,
+            priced=priced,
+        )
+
+    def _fingerprint(self) -> dict[str, Any]:
+        config, source = self._config, self._source
+        what = {"table": source.relation.label} if config.query is None else {"query": config.query}
+        return {
+            **what,
+            "database": source.relation.database,
+            "where": config.where,
+            "key": [column.name for column in source.key.columns],
+            "to": config.to,
+            "body": config.body_column,
+            "content_type": config.content_type,
+            "on_null": config.on_null,
+        }
+
+    def _check_fingerprint(self, found: Checkpoint, fingerprint: dict[str, Any]) -> None:
+        differences = fingerprint_difference(found.fingerprint, fingerprint)
+        if differences:
+            raise StateRefused(
+                "resume",
+                found.name,
+                "the unfinished checkpoint was written by another configuration: " + "; ".join(differences),
+                "give the same flags as before to finish it, or --restart to start over (or another --name to keep both)",
+            )
+
+    def _on_put_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
+        if error.op == "put":
+            self._tally.retry(error)
+        self._observer.on_event(Waiting(str(error), delay, attempt))
+
+    def _on_read_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
+        self._observer.on_event(Waiting(str(error), delay, attempt))
+
+
+async def execute(config: Config, observer: Observer, interrupt: Interrupt) -> Report:
+    """Prepare, run and close one job; whatever happens is in the report."""
+    job = Job(config, observer, interrupt)
+    task = asyncio.current_task()
+    interrupt.attach(drain=lambda: _cancel(task), abort=lambda: _cancel(task))
+    try:
+        try:
+            await job.prepare()
+        finally:
+            interrupt.detach()
+        observer.on_event(Planned(job.plan))
+        job_report = await job.run()
+        report = Report(job_report, job_report.error, interrupt.signal)
+    except AsyncupError as exc:
+        report = Report(error=exc)
+    except (asyncio.CancelledError, Interrupted):
+        if not interrupt.draining:
+            raise
+        if task is not None:
+            task.uncancel()
+        report = Report(signal=interrupt.signal)
+    except Exception as exc:  # noqa: BLE001 - the report says it, and that it is ours
+        error = InternalError(
+            "run", "asyncup", f"an unexpected {type(exc).__name__}: {exc}", "this is a defect of asyncup: report it"
+        )
+        error.__cause__ = exc
+        report = Report(error=error)
+    finally:
+        await job.close()
+    observer.on_event(Finished(report))
+    return report
+
+
+def _cancel(task: asyncio.Task[Any] | None) -> None:
+    if task is not None:
+        task.cancel()

@@ -1,0 +1,1 @@
+"""Where a job's state is kept between runs."""

@@ -1,0 +1,129 @@
+"""Dead letters as a file of JSON lines: first a line that holds the job, then one line for each row.
+
+Lines are synced before `append` returns, so that a checkpoint never passes a failed row that is not on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from asyncup.checkpoints.files import sync_folder
+from asyncup.errors import StateLost, StateRefused
+from asyncup.model import DeadLetter
+
+KIND = "asyncup dead letters"
+VERSION = 1
+
+
+class DeadLetterFile:
+    """One job's dead letters. `job` describes the job without any secret."""
+
+    def __init__(self, path: Path, job: dict[str, Any]) -> None:
+        self._path = path
+        self._job = job
+        self._descriptor = -1
+        self.letters = 0
+
+    @property
+    def location(self) -> str:
+        return str(self._path)
+
+    def open(self, *, keep: bool) -> None:
+        """Open the file for appending. With `keep` the letters of an earlier run stay; otherwise they are dropped.
+
+        A line that a crash cut short is dropped too: no checkpoint has passed its row.
+
+        Raises:
+            StateRefused: the file cannot be written, or is something else than this job's dead letters.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as exc:
+            raise StateRefused(
+                "open dead letters",
+                self.location,
+                f"it cannot be written: {exc.strerror or exc}",
+                "give another file with --dead-letters",
+            ) from exc
+        try:
+            with self._path.open("rb") as file:
+                head = file.readline()
+                if head.endswith(b"\n") or (
+                    head and not head.startswith(b'{"kind": "' + KIND.encode()[: len(head) - 10])
+                ):
+                    self._check(head)
+                whole, letters = len(head) if head.endswith(b"\n") else 0, 0
+                if whole and keep:
+                    for line in file:
+                        if line.endswith(b"\n"):
+                            whole += len(line)
+                            letters += 1
+            os.ftruncate(descriptor, whole if keep else 0)
+            if not (whole and keep):
+                header = {"kind": KIND, "version": VERSION, "job": self._job}
+                os.write(descriptor, json.dumps(header, ensure_ascii=False).encode() + b"\n")
+            os.fsync(descriptor)
+            sync_folder(self._path.parent)
+        except OSError as exc:
+            os.close(descriptor)
+            raise StateRefused("open dead letters", self.location, exc.strerror or str(exc)) from exc
+        except StateRefused:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        self.letters = letters
+
+    async def append(self, letters: Sequence[DeadLetter]) -> None:
+        """See `DeadLetterStore.append`."""
+        await asyncio.to_thread(self._append, letters)
+
+    def close(self) -> None:
+        """Close the file, and remove it when no row failed."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+            if not self.letters:
+                self._path.unlink(missing_ok=True)
+
+    def _append(self, letters: Sequence[DeadLetter]) -> None:
+        content = b"".join(_line(letter) for letter in letters)
+        try:
+            while content:
+                content = content[os.write(self._descriptor, content) :]
+            os.fsync(self._descriptor)
+        except OSError as exc:
+            raise StateLost(
+                "write dead letters",
+                self.location,
+                f"a failed row cannot be recorded: {exc.strerror or exc}",
+                "make room there, then run the same command again",
+            ) from exc
+        self.letters += len(letters)
+
+    def _check(self, head: bytes) -> None:
+        try:
+            value = json.loads(head)
+            if value["kind"] == KIND and value["job"]["name"] == self._job["name"]:
+                return
+            reason = f"it holds the dead letters of another job, {value['job']['name']}"
+        except (ValueError, KeyError, TypeError):
+            reason = "it exists and does not hold dead letters"
+        raise StateRefused("open dead letters", self.location, reason, "give another file with --dead-letters")
+
+
+def _line(letter: DeadLetter) -> bytes:
+    value = {
+        "key": list(letter.key),
+        "object_key": letter.object_key,
+        "error": letter.error,
+        "op": letter.op,
+        "message": letter.message,
+        "attempts": letter.attempts,
+        "time": letter.at,
+    }
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"

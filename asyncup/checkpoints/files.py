@@ -1,0 +1,106 @@
+"""The state folder: one checkpoint, one lock and one dead-letter file for each job name.
+
+Everything here blocks; the stores built on it call it in threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from asyncup.errors import StateRefused
+
+
+class StateFolder:
+    """A folder that holds the state of jobs. `--state` names it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def prepare(self) -> None:
+        """Make the folder, unreadable to others and ignored by git.
+
+        Raises:
+            StateRefused: it cannot be made or written to.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ignore = self.path / ".gitignore"
+            if not ignore.exists():
+                ignore.write_text("*\n")
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError("permission denied")
+        except OSError as exc:
+            raise StateRefused(
+                "open state",
+                str(self.path),
+                f"the state folder cannot be used: {exc.strerror or exc}",
+                "give a folder that can be written to with --state",
+            ) from exc
+
+    def file(self, name: str, suffix: str) -> Path:
+        """The file of a job. Names that could not be file names are encoded, so that no two share a file."""
+        safe = quote(name, safe=" \"'()+,=@[]")
+        if safe.startswith("."):
+            safe = "%2E" + safe[1:]
+        if len(safe) > 160:
+            safe = safe[:120] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+        return self.path / f"{safe}{suffix}"
+
+    def lock(self, name: str) -> FileLock:
+        """Take the job's lock; the kernel gives it back when the process ends, however it ends.
+
+        Raises:
+            StateRefused: another run holds it.
+        """
+        path = self.file(name, ".lock")
+        lock = FileLock(path, mode=0o600, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StateRefused(
+                "lock job",
+                name,
+                f"another run of this job is in progress (it holds {path})",
+                "wait for it, or give this run a --name of its own",
+            ) from None
+        except OSError as exc:
+            raise StateRefused("lock job", name, f"cannot lock {path}: {exc.strerror or exc}") from exc
+        return lock
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file atomically and durably: write beside it, sync, rename, sync the folder; mode 0600.
+
+    Raises:
+        OSError: nothing was replaced.
+    """
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename or a new file in a folder durable, where the system can (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

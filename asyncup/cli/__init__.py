@@ -1,0 +1,1 @@
+"""The command line: flags become a Config, a Report becomes an exit code."""

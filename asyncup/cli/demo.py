@@ -1,0 +1,171 @@
+"""`asyncup demo`: the whole job on this machine, with real servers and real input, checked afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from asyncup.embedded.postgres import EmbeddedPostgres
+    from asyncup.embedded.s3 import EmbeddedS3
+
+HELP = """Try everything on this machine: a real PostgreSQL, a real S3 server, real files, and a check of every byte.
+
+Loads every file of Python's standard library into a table, runs asyncup sync as you would, reads every object back \\
+with another S3 client, and compares. Leaves nothing behind, unless told to with --keep."""
+
+BUCKET = "asyncup-demo"
+SYNC = [
+    "sync",
+    "--table=files",
+    f"--to=s3://{BUCKET}/{{path}}",
+    "--body=content",
+    "--content-type={mime}",
+]
+
+
+class Stopped(BaseException):
+    """A signal asked the demo to end."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.signum = signum
+
+
+def demo(
+    rows: Annotated[
+        int | None, typer.Option(min=1, help="Load N files only. Default: all of them.", metavar="N")
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Leave database, objects and state in this folder, and say how to use them.", metavar="DIR"),
+    ] = None,
+) -> int:
+    from asyncup.embedded.server import EmbeddedError
+
+    def stop(signum: int, _frame: Any) -> None:
+        raise Stopped(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+    try:
+        with _folder(keep) as folder:
+            return _demo(folder, rows, keep=keep is not None)
+    except EmbeddedError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    except OSError as exc:
+        print(f"error: {exc.strerror}: {exc.filename}", file=sys.stderr)
+        return 1
+    except Stopped as exc:
+        print("Interrupted; the servers are stopped and what was temporary is gone.", file=sys.stderr)
+        return 128 + exc.signum
+
+
+@contextlib.contextmanager
+def _folder(keep: Path | None) -> Iterator[Path]:
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="asyncup-demo-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def _demo(folder: Path, rows: int | None, *, keep: bool) -> int:
+    from asyncup.embedded import stdlib
+    from asyncup.embedded.postgres import embedded_postgres
+    from asyncup.embedded.s3 import embedded_s3
+
+    begun = time.perf_counter()
+    _say("Starting PostgreSQL 18 and an S3 server that checks signatures, both on 127.0.0.1 …")
+    with embedded_postgres(folder / "postgres") as postgres, embedded_s3(folder / "s3") as s3:
+        s3.make_bucket(BUCKET)
+        _say("Loading every file of Python's standard library into the table files …")
+        loaded = stdlib.load(postgres, rows)
+        _say(
+            f"  {loaded.rows:,} rows, {loaded.bytes / 1e6:,.1f} MB, the largest {loaded.largest / 1e6:,.1f} MB, "
+            f"after {time.perf_counter() - begun:.1f}s\n"
+        )
+        _say("Now the job itself. This is the command; connections come from PG* and AWS_* variables:\n")
+        _say("  " + _command_line() + "\n")
+        code = _sync(postgres, s3, folder)
+        if code not in (0, 3):
+            return code
+        _say("\nReading every object back through another S3 client (rclone), comparing each byte with its row …")
+        with tempfile.TemporaryDirectory(prefix="asyncup-demo-", dir=folder, ignore_cleanup_errors=True) as copy:
+            s3.download(BUCKET, Path(copy))
+            found = stdlib.compare(postgres, Path(copy))
+        for what, names in (("missing", found.missing), ("different", found.different), ("extra", found.extra)):
+            for name in names[:5]:
+                _say(f"  {what}: {name}")
+        verdict = "All" if found.identical and not code else "NOT all"
+        _say(
+            f"{verdict} objects are as their rows are: {found.same:,} identical ({found.bytes:,} bytes), "
+            f"{len(found.missing)} missing, {len(found.different)} different, {len(found.extra)} extra."
+        )
+        _say(f"The demo took {time.perf_counter() - begun:.1f}s.")
+        if keep:
+            _explain(postgres, s3, folder)
+        return code if found.identical else 1
+
+
+def _sync(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> int:
+    """Run the command in a process of its own; a signal is handed on to it, and its exit code comes back."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "asyncup", *SYNC, f"--state={folder / 'state'}"],
+        env={**os.environ, **postgres.environment, **s3.environment},
+        process_group=0,  # Ctrl-C comes to us alone, and from here once to the run
+    )
+    try:
+        while True:
+            try:
+                return process.wait()
+            except Stopped as exc:
+                process.send_signal(exc.signum)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _command_line() -> str:
+    return "asyncup " + " ".join(
+        part if "{" not in part and "'" not in part else part.replace("=", "='", 1) + "'" for part in SYNC
+    ).replace("=", " ")
+
+
+def _explain(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> None:
+    """Say how to start the kept servers again and how to reach them."""
+    from asyncup.embedded import postgres as pg
+    from asyncup.embedded import s3 as object_store
+
+    server = shlex.join(pg.start_command(postgres.binaries, postgres.data, postgres.port))
+    if postgres.owner is not None:
+        server = f"su nobody -s /bin/sh -c {shlex.quote(server)}"
+    store = shlex.join(object_store.start_command(s3.program, s3.folder, s3.port, s3.access_key, s3.secret_key))
+    exports = "\n".join(
+        f"  export {name}={shlex.quote(value)}" for name, value in {**postgres.environment, **s3.environment}.items()
+    )
+    _say(
+        f"\nKept in {folder}. To use it again, start both servers:\n\n  {server} &\n  {store} &\n\n"
+        f"then, in the same folder or any other:\n\n{exports}\n"
+        f"  {postgres.binaries / 'psql'} -c 'select count(*) from files'\n"
+        f"  {_command_line()} --state {shlex.quote(str(folder / 'state'))}"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,51 @@
+"""Which rendering a run gets, and its last words: JSON to stdout, the summary to stdout, errors to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Protocol
+
+from asyncup.console.plain import PlainView
+from asyncup.console.summary import error_text, json_summary, summary_lines
+from asyncup.console.text import Redactor
+from asyncup.events import Event
+from asyncup.report import Report
+
+PROGRESS = ("auto", "live", "plain", "none")
+
+
+class View(Protocol):
+    """An observer that holds a terminal."""
+
+    def on_event(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_view(progress: str, redact: Redactor, *, quiet: bool) -> View:
+    """The view for `--progress`: live on a terminal that can redraw, plain lines elsewhere."""
+    if progress == "none" or quiet:
+        return PlainView(sys.stderr, redact, progress=False)
+    capable = sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb" and not os.environ.get("CI")
+    if progress == "live" or (progress == "auto" and capable):
+        from asyncup.console.live import LiveView
+
+        return LiveView(sys.stderr, redact)
+    return PlainView(sys.stderr, redact)
+
+
+def close(report: Report, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
+    """Print what is to be said at the end; returns the exit code."""
+    if report.error is not None and verbosity >= 2:
+        lines = traceback.format_exception(report.error)
+        print(redact("".join(lines)), file=sys.stderr, end="")
+    for line in error_text(report):
+        print(redact(line), file=sys.stderr)
+    if json:
+        print(json_summary(report, redact), flush=True)
+    elif not quiet:
+        for line in summary_lines(report):
+            print(redact(line), flush=True)
+    return report.exit_code

@@ -1,0 +1,260 @@
+"""`asyncup sync`: copy rows to objects."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from dataclasses import fields
+from typing import Annotated, Any
+
+import typer
+
+from asyncup.config import ADDRESSING, MIB, ON_NULL, Config, flag
+from asyncup.errors import AsyncupError, UsageError
+
+HELP = """Copy the rows of a Postgres table or query to objects, one row one object.
+
+Reads by keyset pagination, sends many objects at a time, and keeps a checkpoint: after an interruption the same \
+command goes on where it stopped.
+
+Every flag can be set in the environment too, as ASYNCUP_ and its name, such as ASYNCUP_ENDPOINT_URL; a flag wins.
+
+Exit codes: 0 complete; 1 aborted and resumable, or a server cannot be reached; 2 only another configuration mends \
+it, and nothing was sent; 3 complete, but rows failed; 130 and 143 interrupted and resumable."""
+
+SOURCE, DESTINATION, OBJECT = "What to read", "Where to write", "What an object is"
+FLOW, STATE, RUN = "How fast, how much", "State", "This run"
+
+
+def _default(option: str) -> str | None:
+    """The default of an option as the help shows it; it is declared in Config alone."""
+    value: Any = next(entry.default for entry in fields(Config) if entry.name == option)
+    if value in (None, "", False):
+        return None
+    if option == "memory":
+        return f"{value // MIB}MiB"
+    return f"{value:g}s" if isinstance(value, float) else str(value)
+
+
+def _option(option: str, text: str, panel: str, metavar: str = "", default: str | None = None) -> Any:
+    default = default or _default(option)
+    return typer.Option(
+        flag(option),
+        envvar="ASYNCUP_" + option.upper(),
+        show_envvar=False,
+        help=f"{text} Default: {default}." if default else text,
+        rich_help_panel=panel,
+        metavar=metavar,
+        show_default=False,
+    )
+
+
+def sync(
+    dsn: Annotated[
+        str | None,
+        _option(
+            "dsn", "postgresql://user@host:5432/database; else DATABASE_URL, else the PG* variables.", SOURCE, "URI"
+        ),
+    ] = None,
+    table: Annotated[
+        str | None, _option("table", 'Table or view, as in SQL: docs, public.docs, "Mixed Case".', SOURCE, "NAME")
+    ] = None,
+    query: Annotated[
+        str | None, _option("query", "A SELECT to read instead of a table; needs --key.", SOURCE, "SQL")
+    ] = None,
+    where: Annotated[
+        str | None, _option("where", "Only rows for which this SQL condition holds.", SOURCE, "SQL")
+    ] = None,
+    key: Annotated[
+        str | None,
+        _option("key", "Pagination key, immutable columns, as in SQL.", SOURCE, "A,B", default="the primary key"),
+    ] = None,
+    page_size: Annotated[
+        str | None, _option("page_size", "Rows per page.", SOURCE, "auto|N", default="auto, by their size")
+    ] = None,
+    limit: Annotated[
+        str | None,
+        _option("limit", "Read N rows from the start, to try out; leaves no checkpoint.", SOURCE, "N"),
+    ] = None,
+    to: Annotated[
+        str | None,
+        _option(
+            "to",
+            "s3://bucket/{column}.ext, file:///dir/{column}.ext or null:. {column} is the column's text, "
+            "{column:08d} or {column:%Y/%m} formats its value, {{ is a brace.",
+            DESTINATION,
+            "URL",
+        ),
+    ] = None,
+    endpoint_url: Annotated[
+        str | None, _option("endpoint_url", "Another S3 server than AWS; also AWS_ENDPOINT_URL.", DESTINATION, "URL")
+    ] = None,
+    region: Annotated[str | None, _option("region", "AWS region; also AWS_REGION.", DESTINATION, "NAME")] = None,
+    profile: Annotated[
+        str | None, _option("profile", "Profile of ~/.aws/config; also AWS_PROFILE.", DESTINATION, "NAME")
+    ] = None,
+    addressing: Annotated[
+        str | None,
+        _option("addressing", "Bucket in the path or in the host name.", DESTINATION, "|".join(ADDRESSING)),
+    ] = None,
+    ca_bundle: Annotated[
+        str | None, _option("ca_bundle", "Certificate authorities to trust, PEM.", DESTINATION, "FILE")
+    ] = None,
+    no_sign_request: Annotated[
+        bool, _option("no_sign_request", "Send requests without credentials.", DESTINATION)
+    ] = False,
+    body: Annotated[
+        str | None,
+        _option("body", "Column that holds the object, or row: the row as JSON.", OBJECT, "COLUMN|row", default="row"),
+    ] = None,
+    content_type: Annotated[
+        str | None,
+        _option(
+            "content_type",
+            "Content type, a template too.",
+            OBJECT,
+            "TEMPLATE",
+            default="by the object key's extension, else by the body's type",
+        ),
+    ] = None,
+    on_null: Annotated[
+        str | None, _option("on_null", "What to do with a row whose body is NULL.", OBJECT, "|".join(ON_NULL))
+    ] = None,
+    allow_collisions: Annotated[
+        bool,
+        _option(
+            "allow_collisions", "Take a template that may give two rows one object key; the later one wins.", OBJECT
+        ),
+    ] = False,
+    concurrency: Annotated[str | None, _option("concurrency", "PUTs in flight.", FLOW, "N")] = None,
+    memory: Annotated[
+        str | None,
+        _option("memory", "Bound on the bytes held from read to acknowledged: 256MiB, 1GB.", FLOW, "SIZE"),
+    ] = None,
+    max_attempts: Annotated[
+        str | None, _option("max_attempts", "Attempts for one object before its row fails.", FLOW, "N")
+    ] = None,
+    attempt_timeout: Annotated[
+        str | None,
+        _option("attempt_timeout", "Time for one attempt, and a second more for each MiB.", FLOW, "DURATION"),
+    ] = None,
+    drain_timeout: Annotated[
+        str | None,
+        _option("drain_timeout", "Time for uploads in flight to finish after the first Ctrl-C.", FLOW, "DURATION"),
+    ] = None,
+    max_failures: Annotated[
+        str | None, _option("max_failures", "Abort when more than N rows failed.", FLOW, "N", default="no limit")
+    ] = None,
+    state: Annotated[
+        str | None, _option("state", "Folder for checkpoints, locks and dead letters.", STATE, "DIR")
+    ] = None,
+    name: Annotated[
+        str | None,
+        _option("name", "Name of the job and its checkpoint.", STATE, "NAME", default="schema.table, or query-<hash>"),
+    ] = None,
+    restart: Annotated[bool, _option("restart", "Forget an unfinished checkpoint and start over.", STATE)] = False,
+    dead_letters: Annotated[
+        str | None,
+        _option("dead_letters", "File for rows that failed.", STATE, "FILE", default="in the state folder"),
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option(
+            help="A summary for people, or one JSON object on stdout. Default: text.",
+            metavar="text|json",
+            envvar="ASYNCUP_OUTPUT",
+            show_envvar=False,
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = "text",
+    progress: Annotated[
+        str,
+        typer.Option(
+            help="A live view on a terminal, a line every few seconds elsewhere. Default: auto.",
+            metavar="auto|live|plain|none",
+            envvar="ASYNCUP_PROGRESS",
+            show_envvar=False,
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = "auto",
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            help="-v shows warnings of libraries, -vv tracebacks too.",
+            rich_help_panel=RUN,
+            metavar="",
+            show_default=False,
+        ),
+    ] = 0,
+    quiet: Annotated[
+        bool,
+        typer.Option("-q", "--quiet", help="Only errors: no progress, no summary.", rich_help_panel=RUN, metavar=""),
+    ] = False,
+) -> int:
+    chosen = {entry.name for entry in fields(Config)}
+    options = {name: value for name, value in locals().items() if name in chosen and value not in (None, False)}
+    return run_sync(options, output=output, progress=progress, verbosity=verbose, quiet=quiet)
+
+
+def run_sync(options: dict[str, Any], *, output: str, progress: str, verbosity: int, quiet: bool) -> int:
+    """Run one job and present it; returns the exit code."""
+    from asyncup.cli.presentation import PROGRESS, close, open_view
+    from asyncup.console.text import Redactor
+    from asyncup.report import Report
+
+    redact, json = Redactor(_environment_secrets()), output == "json"
+    try:
+        for option, value, allowed in (("--output", output, ("text", "json")), ("--progress", progress, PROGRESS)):
+            if value not in allowed:
+                raise UsageError("read flags", option, f"{value!r} is none of {', '.join(allowed)}")
+        config = Config.of(**options)
+    except AsyncupError as exc:
+        return close(Report(error=exc), json=json, redact=redact, verbosity=verbosity)
+    redact = Redactor(_environment_secrets() + config.secrets())
+    logging.basicConfig(
+        level=logging.DEBUG if verbosity >= 3 else logging.WARNING if verbosity else logging.CRITICAL, stream=sys.stderr
+    )
+    view = open_view(progress, redact, quiet=quiet)
+    try:
+        report = _run(config, view)
+    finally:
+        view.close()
+    return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity)
+
+
+def _run(config: Config, view: Any) -> Any:
+    from asyncup.app import execute
+    from asyncup.flow.interrupt import Interrupt
+
+    async def main() -> Any:
+        interrupt = Interrupt()
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(signum, interrupt.request, signum)
+            except NotImplementedError:  # Windows
+                signal.signal(signum, lambda number, _frame: loop.call_soon_threadsafe(interrupt.request, number))
+        return await execute(config, view, interrupt)
+
+    factory = None
+    with contextlib.suppress(ImportError):  # not on Windows
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main())
+
+
+def _environment_secrets() -> tuple[str, ...]:
+    names = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    secrets = [os.environ[name] for name in names if os.environ.get(name)]
+    return tuple(secrets)

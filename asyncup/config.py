@@ -1,0 +1,231 @@
+"""What a user asked for, validated: one frozen value, and the only place where a default is declared.
+
+Values arrive as text from flags and the environment, or as Python values from a caller; `Config.of` takes both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from asyncup.errors import UsageError
+from asyncup.names import parse_identifiers
+
+ON_NULL = ("skip", "empty", "fail")
+ADDRESSING = ("auto", "path", "virtual")
+
+MIB = 1 << 20
+_UNITS = {
+    "": 1,
+    "B": 1,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+    "TIB": 1 << 40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes from `64MiB`, `64MB`, `1.5GiB` or a plain number of bytes. Raises ValueError."""
+    if isinstance(text, int):
+        return text
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError(f"{text!r} is not a size; write it as 64MiB, 64MB or a number of bytes")
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds from `2`, `2s`, `1m30s`, `500ms`, `1h`. Raises ValueError."""
+    if isinstance(text, (int, float)):
+        return float(text)
+    stripped = text.strip()
+    if re.fullmatch(r"\d+(?:\.\d+)?", stripped):
+        return float(stripped)
+    match = _DURATION.fullmatch(stripped)
+    if match is None or not stripped:
+        raise ValueError(f"{text!r} is not a duration; write it as 2, 2s, 1m30s or 500ms")
+    hours, minutes, seconds, millis = (float(group) if group else 0.0 for group in match.groups())
+    return hours * 3600 + minutes * 60 + seconds + millis / 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One job, as asked for. Sizes in bytes, times in seconds; None means: decide for me."""
+
+    # source
+    dsn: str | None = None
+    table: str | None = None
+    query: str | None = None
+    where: str | None = None
+    key: tuple[str, ...] | None = None
+    page_size: int | None = None
+    limit: int | None = None
+    # destination
+    to: str = ""
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    addressing: str = "auto"
+    ca_bundle: str | None = None
+    no_sign_request: bool = False
+    # object
+    body: str | None = None
+    content_type: str | None = None
+    on_null: str = "skip"
+    allow_collisions: bool = False
+    # flow
+    concurrency: int = 64
+    memory: int = 256 * MIB
+    max_attempts: int = 10
+    attempt_timeout: float = 60.0
+    drain_timeout: float = 30.0
+    max_failures: int | None = None
+    # state
+    state: str = ".asyncup"
+    name: str | None = None
+    restart: bool = False
+    dead_letters: str | None = None
+
+    @classmethod
+    def of(cls, **options: Any) -> Config:
+        """Parse and validate options; those that are None keep their default.
+
+        Raises:
+            UsageError: naming the flag and what would be right.
+        """
+        known = {entry.name for entry in fields(cls)}
+        values: dict[str, Any] = {}
+        for option, value in options.items():
+            if option not in known:
+                near = difflib.get_close_matches(option, known, n=1)
+                raise UsageError(
+                    "read options",
+                    option,
+                    "there is no such option",
+                    f"did you mean {near[0]}?" if near else None,
+                )
+            if value is None:
+                continue
+            try:
+                values[option] = _parsed(option, value)
+            except ValueError as exc:
+                raise _usage(option, str(exc)) from None
+        config = cls(**values)
+        config._validate()
+        return config
+
+    def _validate(self) -> None:
+        if self.table is None and self.query is None:
+            raise _usage(
+                "table", "nothing to read", "name a table with --table, or give a query with --query and --key"
+            )
+        if self.table is not None and self.query is not None:
+            raise _usage("query", "cannot be combined with --table", "give one of them")
+        if self.query is not None and self.key is None:
+            raise _usage(
+                "query",
+                "a query has no primary key",
+                "name the columns that identify a row of it with --key, such as --key id",
+            )
+        if not self.to:
+            raise _usage("to", "nowhere to write", "give a destination such as --to 's3://bucket/{id}.json'")
+        if self.page_size is not None and self.page_size < 1:
+            raise _usage("page_size", "must be at least 1")
+        if self.limit is not None and self.limit < 0:
+            raise _usage("limit", "must not be negative")
+        if self.concurrency < 1:
+            raise _usage("concurrency", "must be at least 1")
+        if self.memory < 1:
+            raise _usage("memory", "must be more than nothing", "such as --memory 256MiB")
+        if self.max_attempts < 1:
+            raise _usage("max_attempts", "must be at least 1")
+        if self.attempt_timeout <= 0:
+            raise _usage("attempt_timeout", "must be more than 0")
+        if self.max_failures is not None and self.max_failures < 0:
+            raise _usage("max_failures", "must not be negative")
+        if self.name is not None and not self.name.strip():
+            raise _usage("name", "must not be empty")
+        for option, allowed in (("on_null", ON_NULL), ("addressing", ADDRESSING)):
+            value = getattr(self, option)
+            if value not in allowed:
+                near = difflib.get_close_matches(value, allowed, n=1)
+                raise _usage(
+                    option,
+                    f"{value!r} is none of {', '.join(allowed)}",
+                    f"did you mean {near[0]}?" if near else None,
+                )
+        try:
+            _ = self.body_column
+        except ValueError:
+            raise _usage(
+                "body",
+                f"{self.body!r} is not a column's name",
+                'name one column as in SQL, or "row" for the row as JSON',
+            ) from None
+        if self.ca_bundle is not None and not Path(self.ca_bundle).is_file():
+            raise _usage("ca_bundle", f"there is no file {self.ca_bundle}")
+        if self.state.startswith(("s3:", "postgres:")):
+            raise _usage("state", f"{self.state!r} is not a folder", "state is kept in a folder: --state DIR")
+
+    @property
+    def is_trial(self) -> bool:
+        """A run for trying out: it reads from the start and leaves no checkpoint."""
+        return self.limit is not None
+
+    @property
+    def body_column(self) -> str | None:
+        """The body's column, None for the whole row as JSON (`--body row`, the default)."""
+        return None if self.body in (None, "row") else parse_identifiers(str(self.body))[0]
+
+    def query_name(self) -> str:
+        """The name of a job that reads a query: `query-` and 8 hex digits of the SQL's SHA-256."""
+        return "query-" + hashlib.sha256((self.query or "").encode()).hexdigest()[:8]
+
+    def secrets(self) -> tuple[str, ...]:
+        """The secret texts that this configuration holds; no output may contain them."""
+        if self.dsn is None:
+            return ()
+        found = [pair.removeprefix("password=") for pair in re.findall(r"password=[^&\s]+", self.dsn)]
+        try:
+            found.append(urlsplit(self.dsn).password or "")
+        except ValueError:
+            found.append(self.dsn)
+        return tuple({text for secret in found for text in (secret, unquote(secret)) if text})
+
+
+def flag(option: str) -> str:
+    """The flag of an option: `page_size` → `--page-size`."""
+    return "--" + option.replace("_", "-")
+
+
+def _usage(option: str, message: str, hint: str | None = None) -> UsageError:
+    return UsageError("read flags", flag(option), message, hint)
+
+
+def _parsed(option: str, value: Any) -> Any:
+    if option == "memory":
+        return parse_size(value)
+    if option in ("attempt_timeout", "drain_timeout"):
+        return parse_duration(value)
+    if option == "key":
+        return parse_identifiers(value) if isinstance(value, str) else tuple(value)
+    if option == "page_size" and value == "auto":
+        return None
+    if option in ("page_size", "limit", "concurrency", "max_attempts", "max_failures"):
+        try:
+            return int(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{value!r} is not a whole number") from None
+    return value

@@ -1,0 +1,1 @@
+"""What people see: renderings of the events and the report."""

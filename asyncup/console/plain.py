@@ -1,0 +1,105 @@
+"""Progress for pipes, logs and CI: one plain line every few seconds, and one for what a person should know."""
+
+from __future__ import annotations
+
+import time
+from typing import TextIO
+
+from asyncup.console.rates import RateMeter
+from asyncup.console.text import Redactor, count, duration, plural, size
+from asyncup.events import Draining, Event, Finished, Notice, Planned, Progress, RowFailed, Waiting
+from asyncup.plan import Plan
+
+LINE_SECONDS = 5.0
+#: Failed rows that are shown one by one; all of them are in the dead-letter file.
+SHOWN_FAILURES = 5
+#: Repeated waits are shown at most this often.
+WAIT_SECONDS = 5.0
+
+
+def headline(plan: Plan) -> str:
+    """What the run copies and where it begins."""
+    line = f"{plan.source} → {plan.destination}, by {', '.join(plan.key)}"
+    if plan.resumed:
+        return f"{line}; resuming after {plural(plan.settled_before, 'row')} of an earlier run"
+    return line
+
+
+def event_line(event: Event) -> str | None:
+    """The line for an event that is not progress, or None."""
+    if isinstance(event, Waiting):
+        return f"{event.message}; trying again in {duration(event.seconds)} (attempt {event.attempt} failed)"
+    if isinstance(event, RowFailed):
+        letter = event.letter
+        key = ", ".join("NULL" if part is None else part for part in letter.key)
+        return f"row ({key}) failed: {letter.message}"
+    if isinstance(event, Notice):
+        return f"warning: {event.message}"
+    if isinstance(event, Draining):
+        return (
+            f"{event.signal}: reading has stopped; {plural(event.in_flight, 'upload')} in flight may finish within "
+            f"{duration(event.seconds)}; once more to stop at once"
+        )
+    return None
+
+
+class EventFilter:
+    """Keeps repetition away: the first failures, and a wait every few seconds."""
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._waited = -WAIT_SECONDS
+
+    def line(self, event: Event) -> str | None:
+        if isinstance(event, RowFailed):
+            self._failures += 1
+            if self._failures == SHOWN_FAILURES + 1:
+                return "more rows failed; the dead-letter file has them all"
+            if self._failures > SHOWN_FAILURES:
+                return None
+        if isinstance(event, Waiting):
+            now = time.monotonic()
+            if now - self._waited < WAIT_SECONDS:
+                return None
+            self._waited = now
+        return event_line(event)
+
+
+class PlainView:
+    """Writes lines to a stream."""
+
+    def __init__(self, stream: TextIO, redact: Redactor, *, progress: bool = True) -> None:
+        self._stream = stream
+        self._redact = redact
+        self._progress = progress
+        self._filter = EventFilter()
+        self._rates: RateMeter | None = None
+        self._next = LINE_SECONDS
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, Planned):
+            self._rates = RateMeter(event.plan)
+            if self._progress:
+                self._write(headline(event.plan))
+        elif isinstance(event, Progress):
+            if self._rates is not None:
+                rates = self._rates.add(event)
+                if self._progress and event.seconds >= self._next:
+                    self._next = event.seconds + LINE_SECONDS
+                    done = f"{rates.share:.0%} of the planner's estimate, " if rates.share is not None else ""
+                    eta = f", about {duration(rates.eta)} left" if rates.eta is not None else ""
+                    self._write(
+                        f"{duration(event.seconds)}: {plural(event.counts.rows, 'row')}, {done}"
+                        f"{rates.objects:,.0f} objects/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight, "
+                        f"{count(event.counts.failed)} failed{eta}"
+                    )
+        elif not isinstance(event, Finished):
+            line = self._filter.line(event)
+            if line is not None:
+                self._write(line)
+
+    def close(self) -> None:
+        """Nothing to clean up."""
+
+    def _write(self, line: str) -> None:
+        print(self._redact(line), file=self._stream, flush=True)

@@ -1,0 +1,88 @@
+"""The closing words of a run: what happened, what it cost, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from asyncup.console.text import Redactor, count, duration, error_lines, plural, size
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report
+
+#: S3 Standard in us-east-1, US dollars for 1,000 PUT requests (https://aws.amazon.com/s3/pricing/).
+DOLLARS_PER_1000_PUTS = 0.005
+
+_OPENINGS = {
+    COMPLETE: "Complete",
+    PARTIAL: "Complete, but rows failed",
+    INTERRUPTED: "Interrupted",
+    ABORTED: "Aborted",
+}
+
+
+def json_summary(report: Report, redact: Redactor) -> str:
+    """The one object of `--output json`, on one line."""
+    return json.dumps(_redacted(report.to_json(), redact), ensure_ascii=False)
+
+
+def _redacted(value: Any, redact: Redactor) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: _redacted(part, redact) for name, part in value.items()}
+    return [_redacted(part, redact) for part in value] if isinstance(value, list) else value
+
+
+def summary_lines(report: Report) -> list[str]:
+    """What a person reads at the end. Empty when no job began: the error says it all."""
+    job = report.job
+    if job is None:
+        return [] if report.error is not None else ["Interrupted before anything was read."]
+    counts = job.counts
+    opening = (
+        f"{_OPENINGS[job.status]}: {plural(counts.rows, 'row')} in {duration(job.seconds)}: {count(counts.put)} put, "
+        f"{count(counts.skipped)} skipped, {count(counts.failed)} failed"
+    )
+    lines = [opening]
+    if job.resumed:
+        lines.append(f"  {plural(job.total, 'row')} over all runs since this checkpoint began")
+    if counts.put:
+        rate = counts.put / job.seconds if job.seconds else 0.0
+        lines.append(
+            f"  {size(counts.bytes)}, {rate:,.0f} objects/s; latency p50 {job.latency.p50:.1f} ms, "
+            f"p95 {job.latency.p95:.1f} ms, p99 {job.latency.p99:.1f} ms"
+        )
+    if job.attempts:
+        lines.append(f"  {_requests(job)}")
+    if job.dead_letters is not None:
+        lines.append(f"  the failed rows are in {job.dead_letters}")
+    following = _next(job)
+    if following:
+        lines.append(following)
+    return lines
+
+
+def error_text(report: Report) -> list[str]:
+    """The error that ended the run, or nothing."""
+    return [] if report.error is None else error_lines(report.error)
+
+
+def _requests(job: JobReport) -> str:
+    line = (
+        f"{plural(job.attempts, 'PUT request')}, {count(job.retries)} of them retries, {count(job.throttled)} throttled"
+    )
+    if job.priced:
+        dollars = job.attempts / 1000 * DOLLARS_PER_1000_PUTS
+        line += f"; about ${dollars:,.2f} at ${DOLLARS_PER_1000_PUTS} for 1,000 (S3 Standard, us-east-1)"
+    return line
+
+
+def _next(job: JobReport) -> str | None:
+    if job.status == COMPLETE:
+        return None
+    if job.status == PARTIAL:
+        return "Next: mend the cause, then run the same command again; it copies every row anew."
+    if job.checkpoint is None:
+        return "Next: run the same command again; a run with --limit starts from the beginning."
+    if job.settled_before + job.counts.rows:
+        return f"Next: run the same command again; it resumes from the checkpoint {job.checkpoint}."
+    return "Next: run the same command again; nothing was settled yet."

@@ -1,0 +1,151 @@
+"""Real input for the demo: every file of the running Python's standard library, one row each.
+
+Loading and comparing go through psql, so that neither shares code with the reader that they check.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from asyncup.embedded.postgres import EmbeddedPostgres
+from asyncup.embedded.server import EmbeddedError
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS files (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    path text NOT NULL UNIQUE,
+    content bytea STORAGE EXTERNAL NOT NULL,
+    mime text NOT NULL,
+    size bigint NOT NULL,
+    modified timestamptz NOT NULL,
+    sha256 text NOT NULL);
+TRUNCATE files RESTART IDENTITY
+"""
+_FOREIGN = frozenset({"site-packages", "dist-packages"})
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was loaded: rows, their bytes, and the size of the largest."""
+
+    rows: int
+    bytes: int
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What comparing rows with files found: names by what is wrong with them."""
+
+    same: int
+    bytes: int
+    missing: tuple[str, ...]
+    different: tuple[str, ...]
+    extra: tuple[str, ...]
+
+    @property
+    def identical(self) -> bool:
+        return not (self.missing or self.different or self.extra)
+
+
+def standard_library() -> Iterator[tuple[str, Path]]:
+    """Every file of the standard library with its path relative to it, sorted; installed packages are not part of it."""
+    root = Path(sysconfig.get_path("stdlib"))
+    for folder, subfolders, names in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if name not in _FOREIGN)
+        for name in sorted(names):
+            path = Path(folder) / name
+            if path.is_file():
+                yield path.relative_to(root).as_posix(), path
+
+
+def load(postgres: EmbeddedPostgres, limit: int | None = None) -> Loaded:
+    """Make the table `files` and fill it, with `limit` files at most.
+
+    Raises:
+        EmbeddedError: the server refused.
+    """
+    postgres.psql(TABLE)
+    rows = total = largest = 0
+    columns = "path, content, mime, size, modified, sha256"
+    with _psql(postgres, f"COPY files ({columns}) FROM STDIN", stdin=subprocess.PIPE) as copy:
+        assert copy.stdin is not None
+        for name, path in standard_library():
+            if rows == limit:
+                break
+            try:
+                content, modified = path.read_bytes(), path.stat().st_mtime
+            except OSError:
+                continue
+            mime = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            values = (
+                _escaped(name).encode(),
+                b"\\\\x" + content.hex().encode(),
+                mime.encode(),
+                str(len(content)).encode(),
+                datetime.fromtimestamp(modified, timezone.utc).isoformat().encode(),
+                hashlib.sha256(content).hexdigest().encode(),
+            )
+            copy.stdin.write(b"\t".join(values) + b"\n")
+            rows, total, largest = rows + 1, total + len(content), max(largest, len(content))
+        copy.stdin.close()
+        _finish(copy)
+    postgres.psql("ANALYZE files")
+    return Loaded(rows, total, largest)
+
+
+def compare(postgres: EmbeddedPostgres, folder: Path) -> Comparison:
+    """Compare every row's bytes with the file of that name below `folder`.
+
+    Raises:
+        EmbeddedError: the server refused.
+    """
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    missing, different, same, total = [], [], 0, 0
+    with _psql(postgres, "COPY (SELECT path, content FROM files ORDER BY id) TO STDOUT") as copy:
+        assert copy.stdout is not None
+        for line in copy.stdout:
+            name, content = line.rstrip(b"\n").split(b"\t")
+            path = name.decode()
+            if path not in left:
+                missing.append(path)
+                continue
+            left.discard(path)
+            expected = bytes.fromhex(content[3:].decode())
+            if (folder / path).read_bytes() == expected:
+                same, total = same + 1, total + len(expected)
+            else:
+                different.append(path)
+        _finish(copy)
+    return Comparison(same, total, tuple(missing), tuple(different), tuple(sorted(left)))
+
+
+def _psql(postgres: EmbeddedPostgres, sql: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*postgres.psql_command(), "-c", sql],
+        stdin=stdin if stdin is not None else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **postgres.environment},
+        start_new_session=True,
+    )
+
+
+def _finish(copy: subprocess.Popen[bytes]) -> None:
+    assert copy.stderr is not None
+    message = copy.stderr.read()
+    if copy.wait():
+        raise EmbeddedError(message.decode(errors="replace").strip())
+
+
+def _escaped(text: str) -> str:
+    """A text as COPY reads it: https://www.postgresql.org/docs/current/sql-copy.html."""
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

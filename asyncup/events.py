@@ -1,0 +1,75 @@
+"""What happens in a run, as values. Everything that people see is a rendering of these.
+
+No event is made per row: numbers travel in `Progress`, a few times a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asyncup.model import Counts, DeadLetter
+from asyncup.plan import Plan
+from asyncup.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The run is resolved and checked; reading begins."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands, a few times a second. `seconds` since reading began; `memory` in bytes held."""
+
+    counts: Counts
+    seconds: float
+    in_flight: int
+    limit: int
+    attempts: int
+    retries: int
+    throttled: int
+    memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Something outside does not answer or asks for patience; the run tries again in `seconds`."""
+
+    message: str
+    seconds: float
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowFailed:
+    """A row became a dead letter."""
+
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know, that stops nothing."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """A signal asked the run to end: reading has stopped, `in_flight` uploads get `seconds` to finish."""
+
+    signal: str
+    in_flight: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The run is over, however it ended."""
+
+    report: Report
+
+
+Event = Planned | Progress | Waiting | RowFailed | Notice | Draining | Finished

@@ -1,0 +1,43 @@
+"""The memory budget: bytes are reserved before they are read and given back when their row is settled.
+
+One reservation that is larger than the whole budget is granted when nothing else is held, so that every row
+passes, alone if it must.
+"""
+
+from __future__ import annotations
+
+from asyncup.flow.waiters import Waiters
+
+
+class Budget:
+    """A bound on bytes. Reservations are granted in the order in which they are asked for."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.used = 0
+        self.peak = 0
+        self._waiters = Waiters()
+
+    async def reserve(self, size: int) -> None:
+        """Wait until `size` bytes fit, and hold them."""
+        again = False
+        while (self._waiters and not again) or (self.used and self.used + size > self.capacity):
+            await self._waiters.wait(first=again)
+            again = True
+        self.adjust(size)
+
+    def adjust(self, difference: int) -> None:
+        """Correct a reservation to what was found, up or down; never waits."""
+        self.used += difference
+        self.peak = max(self.peak, self.used)
+        if self._waiters and self.used < self.capacity:
+            self._waiters.wake()
+
+    def release(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self.used -= size
+        if self._waiters:
+            self._waiters.wake()
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.used}/{self.capacity} bytes, peak {self.peak}>"

@@ -1,0 +1,60 @@
+"""The two stages of stopping: drain on the first signal, abort on the second.
+
+Signal handlers only call `request`; what stopping means is told to it by whoever is running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+
+class Interrupt:
+    """A request to stop. `signal` is the first one that came, None while nobody asked."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._drain: Callable[[], None] | None = None
+        self._abort: Callable[[], None] | None = None
+        self._event = asyncio.Event()
+
+    @property
+    def draining(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def name(self) -> str:
+        """The signal as people know it: SIGINT."""
+        return signal.Signals(self.signal).name if self.signal is not None else ""
+
+    def attach(self, drain: Callable[[], None], abort: Callable[[], None]) -> None:
+        """From now on the first request calls `drain`, a later one `abort`; at once if one came already."""
+        self._drain, self._abort = drain, abort
+        if self.draining:
+            drain()
+
+    def detach(self) -> None:
+        """Nobody is running any more; requests are only remembered."""
+        self._drain = self._abort = None
+
+    def request(self, signum: int) -> None:
+        """Ask to stop; ask again to stop at once."""
+        if self.signal is None:
+            self.signal = signum
+            self._event.set()
+            if self._drain is not None:
+                self._drain()
+        elif self._abort is not None:
+            self._abort()
+
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep; False as soon as a drain is asked for."""
+        if self.draining:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return True
+        return False

@@ -1,0 +1,40 @@
+"""The limit on requests in flight: one number for all senders, which can be changed while they run."""
+
+from __future__ import annotations
+
+from asyncup.flow.waiters import Waiters
+
+
+class Limiter:
+    """A semaphore whose limit moves. Starts at `limit`; `peak` is the most that was ever in flight."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_flight = 0
+        self.peak = 0
+        self._waiters = Waiters()
+
+    async def acquire(self) -> None:
+        """Wait for a place."""
+        again = False
+        while (self._waiters and not again) or self.in_flight >= self.limit:
+            await self._waiters.wait(first=again)
+            again = True
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        if self._waiters and self.in_flight < self.limit:
+            self._waiters.wake()
+
+    def release(self) -> None:
+        """Give a place back."""
+        self.in_flight -= 1
+        if self._waiters and self.in_flight < self.limit:
+            self._waiters.wake()
+
+    def resize(self, limit: int) -> None:
+        """Change the limit; those above it finish, nobody is cut off."""
+        self.limit = limit
+        self._waiters.wake()
+
+    def __repr__(self) -> str:
+        return f"<Limiter {self.in_flight}/{self.limit}, peak {self.peak}>"

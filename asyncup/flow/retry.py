@@ -1,0 +1,117 @@
+"""The one retry loop of the program: every request to a server goes through it, one attempt per call.
+
+Full jitter (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/). An error's class decides
+whether it is tried again at all. An answered request is bounded by attempts and by time; a server that cannot be
+reached is bounded by time alone: seconds before it has ever answered, minutes after.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from asyncup.errors import AsyncupError, Disposition, Throttled, Unreachable
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to try. Times in seconds.
+
+    Attributes:
+        max_attempts: the most attempts for one answered request, the first included.
+        elapsed: no attempt begins later than this after the first one failed.
+        first_elapsed: the same for a server that has never answered.
+        base, throttled_base: the first ceiling of the jittered delay, doubled with each attempt.
+        cap: the highest ceiling.
+    """
+
+    max_attempts: int = 10
+    elapsed: float = 180.0
+    first_elapsed: float = 10.0
+    base: float = 0.1
+    throttled_base: float = 1.0
+    cap: float = 20.0
+
+    def delay(self, error: AsyncupError, attempt: int, dice: Callable[[], float]) -> float:
+        """Seconds to wait after the failed `attempt` (the first is 1); a server's own wish is honoured."""
+        base = self.throttled_base if isinstance(error, Throttled) else self.base
+        wait = dice() * min(self.cap, base * float(2 ** min(attempt - 1, 30)))
+        if isinstance(error, Throttled) and error.retry_after is not None:
+            wait += error.retry_after
+        return wait
+
+
+class Interrupted(Exception):
+    """The run is draining; what waited for another attempt is left unsettled."""
+
+
+class Retrier:
+    """Tries calls against one server. `sleep(seconds)` returns False when the wait was cut short by a drain."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        sleep: Callable[[float], Awaitable[bool]],
+        on_retry: Callable[[AsyncupError, int, float], None],
+        clock: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._sleep = sleep
+        self._on_retry = on_retry
+        self._clock = clock
+        self._dice = dice
+        self._answered = False
+
+    async def run(self, call: Callable[[A], Awaitable[R]], argument: A) -> R:
+        """Call until it succeeds or its error is final.
+
+        Raises:
+            AsyncupError: the last error; its `attempts` is set, and its `disposition` is what follows, never RETRY.
+            Interrupted: a drain began while waiting.
+        """
+        attempt = 0
+        first_failure: float | None = None
+        while True:
+            attempt += 1
+            try:
+                result = await call(argument)
+            except AsyncupError as error:
+                now = self._clock()
+                if first_failure is None:
+                    first_failure = now
+                error.attempts = attempt
+                delay = self._next_delay(error, attempt, now - first_failure)
+                if delay is None:
+                    raise
+                self._on_retry(error, attempt, delay)
+            else:
+                self._answered = True
+                return result
+            if not await self._sleep(delay):
+                raise Interrupted
+
+    def _next_delay(self, error: AsyncupError, attempt: int, elapsed: float) -> float | None:
+        """Seconds until the next attempt, or None when `error` is final."""
+        if error.disposition is not Disposition.RETRY:
+            return None
+        policy = self._policy
+        unreachable = isinstance(error, Unreachable)
+        delay = policy.delay(error, attempt, self._dice)
+        limit = policy.elapsed if self._answered else policy.first_elapsed
+        spent = elapsed + delay > limit
+        if not unreachable:
+            attempts = policy.max_attempts
+            if error.max_attempts is not None:
+                attempts = min(attempts, error.max_attempts)
+            spent = spent or attempt >= attempts
+        if spent:
+            error.disposition = error.exhausted
+            return None
+        return delay

@@ -1,0 +1,404 @@
+"""The pipeline: reads, renders and sends at the same time, and knows at every instant which rows are settled.
+
+    source ─pages→ reader ─loads→ feeder ─uploads→ N senders → sink
+                     │ tracks                          │ settle
+                     └────────────── watermark ────────┘ → keeper → checkpoint
+
+The only module that creates tasks: one reader, one feeder, one keeper and N senders, whatever the number of rows,
+and one for each time the state is saved.
+It knows protocols, not what is behind them. Bytes are reserved from the memory budget before they are read and
+given back when their row is settled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from asyncup.errors import (
+    AsyncupError,
+    ConnectionLost,
+    Disposition,
+    InternalError,
+    RowRefused,
+    ServerFault,
+    Throttled,
+    TooManyFailures,
+    Unreachable,
+)
+from asyncup.events import Draining, Progress, RowFailed
+from asyncup.flow.budget import Budget
+from asyncup.flow.channel import Channel, ChannelClosed
+from asyncup.flow.interrupt import Interrupt
+from asyncup.flow.limiter import Limiter
+from asyncup.flow.retry import Interrupted, Retrier
+from asyncup.flow.tally import Tally
+from asyncup.flow.watermark import TICKET_ROWS, Ticket, Watermark
+from asyncup.model import (
+    ROW_OVERHEAD,
+    Checkpoint,
+    DeadLetter,
+    Key,
+    Outcome,
+    Page,
+    Receipt,
+    Row,
+    Upload,
+    is_deferred,
+    timestamp,
+)
+from asyncup.protocols import CheckpointStore, DeadLetterStore, Observer, Renderer, Sink, Source
+
+#: Seconds between two progress events, and between two saved checkpoints.
+PROGRESS_SECONDS = 0.25
+SAVE_SECONDS = 0.5
+#: Dead letters that wait for the next save at most; more are written at once.
+MAX_LETTERS = 1000
+#: Rows in the channel for each sender: enough that none waits while a page is rendered.
+CHANNEL_ROWS_PER_SENDER = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a pipeline is made of. `checkpoints` is None for a run that leaves no state."""
+
+    source: Source
+    renderer: Renderer
+    sink: Sink
+    sending: Retrier
+    dead_letters: DeadLetterStore
+    checkpoints: CheckpointStore | None
+    checkpoint: Checkpoint
+    observer: Observer
+    tally: Tally
+    interrupt: Interrupt
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Rows on the way to the feeder, all under tickets already."""
+
+    rows: Sequence[Row]
+    tickets: Sequence[Ticket]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An upload on the way to a sender, with what it takes to settle its row."""
+
+    upload: Upload
+    ticket: Ticket
+    row: Row
+
+
+class Pipeline:
+    """One run of one job. `memory` in bytes, `drain_timeout` in seconds."""
+
+    def __init__(
+        self, parts: Parts, *, concurrency: int, memory: int, drain_timeout: float, max_failures: int | None
+    ) -> None:
+        self._parts = parts
+        self._source, self._renderer, self._sink = parts.source, parts.renderer, parts.sink
+        self._tally, self._observer, self._interrupt = parts.tally, parts.observer, parts.interrupt
+        self._concurrency = concurrency
+        self._drain_timeout = drain_timeout
+        self._max_failures = max_failures
+        self._keys = parts.source.shape.keys
+        self.budget = Budget(memory)
+        self.limiter = Limiter(1)  # the first upload goes alone; what it meets, every other would meet
+        self.watermark = Watermark(parts.checkpoint.watermark, parts.checkpoint.counts)
+        self._loads: Channel[Load] = Channel(1, 1)
+        self._parcels: Channel[Parcel] = Channel(max(256, concurrency * CHANNEL_ROWS_PER_SENDER), memory)
+        self._letters: list[DeadLetter] = []
+        self._saved: Key | None = parts.checkpoint.watermark
+        self._saving: asyncio.Task[None] | None = None
+        self._read_all = False
+        self._started = time.perf_counter()
+        self.seconds = 0.0
+
+    async def run(self) -> bool:
+        """Move rows until the source ends, a drain is asked for, or an error ends the run.
+
+        What is settled is saved in any case. Returns True when every row of the source is settled.
+
+        Raises:
+            AsyncupError: the error that ended the run.
+        """
+        self._started = time.perf_counter()
+        senders: list[asyncio.Task[None]] = []
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(self._read(), name="asyncup-reader")
+                feeder = group.create_task(self._feed(), name="asyncup-feeder")
+                keeper = group.create_task(self._keep(), name="asyncup-keeper")
+                senders += [
+                    group.create_task(self._send(), name=f"asyncup-sender-{number}")
+                    for number in range(self._concurrency)
+                ]
+                self._interrupt.attach(
+                    drain=lambda: self._drain([reader, feeder], senders), abort=lambda: _cancel(senders)
+                )
+                await asyncio.wait(senders)
+                keeper.cancel()
+        except BaseExceptionGroup as errors:
+            failure = _root(errors)
+        finally:
+            self._interrupt.detach()
+            self.seconds = time.perf_counter() - self._started
+            await self._save(final=True)
+            self._report_progress()
+        if failure is not None:
+            raise failure
+        return self.complete
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row of the source was read and is settled."""
+        return self._read_all and not self.watermark.open
+
+    # --- reading ----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Fetch pages one ahead of the feeder, track their rows, then fetch the bodies that were too large."""
+        page_bytes = self._source.page_bytes
+        try:
+            async with aclosing(self._source.pages(self.watermark.position)) as pages:
+                while True:
+                    await self.budget.reserve(page_bytes)
+                    page = await anext(pages, None)
+                    if page is None:
+                        self.budget.release(page_bytes)
+                        break
+                    self.budget.adjust(sum(map(_weight, page.rows)) - page_bytes)
+                    await self._load(page)
+        except Interrupted:
+            return
+        self._read_all = True
+        self._loads.close()
+
+    async def _load(self, page: Page) -> None:
+        rows = page.rows
+        shape = self._source.shape
+        tickets: list[Ticket] = []
+        for start in range(0, len(rows), TICKET_ROWS):
+            part = rows[start : start + TICKET_ROWS]
+            tickets += [self.watermark.track(len(part), shape.key(part[-1]))] * len(part)
+        deferred = [place for place, row in enumerate(rows) if is_deferred(row)]
+        if not deferred:
+            await self._loads.send(Load(rows, tickets))
+            return
+        present = [place for place in range(len(rows)) if not is_deferred(rows[place])]
+        if present:
+            await self._loads.send(Load([rows[place] for place in present], [tickets[place] for place in present]))
+        for place in deferred:
+            await self._load_large(rows[place], tickets[place])
+
+    async def _load_large(self, row: Row, ticket: Ticket) -> None:
+        """Fetch one large body, charged twice while the driver holds it twice."""
+        await self.budget.reserve(2 * row[-2])
+        body = await self._source.body(row)
+        if body is None:  # the row has gone since its page was read
+            self.budget.release(2 * row[-2])
+            self._settle(row, ticket, Outcome.SKIPPED)
+            return
+        self.budget.adjust(len(body) - 2 * row[-2])
+        await self._loads.send(Load([(*row[:-2], len(body), body)], [ticket]))
+
+    # --- rendering --------------------------------------------------------------------------------------------
+
+    async def _feed(self) -> None:
+        """Render rows and hand them to the senders, waiting when they have enough."""
+        parcels, render = self._parcels, self._renderer.render
+        while True:
+            try:
+                load = await self._loads.receive()
+            except ChannelClosed:
+                break
+            for row, ticket in zip(load.rows, load.tickets, strict=True):
+                try:
+                    upload = render(row)
+                except RowRefused as error:
+                    await self._fail(row, ticket, self._renderer.key_of(row), error)
+                    continue
+                if upload is None:
+                    self._settle(row, ticket, Outcome.SKIPPED)
+                    continue
+                parcel, weight = Parcel(upload, ticket, row), len(upload.body)
+                if not parcels.offer(parcel, weight):
+                    await parcels.send(parcel, weight)
+        parcels.close()
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        """Send one upload after another until there are no more."""
+        parcels, limiter = self._parcels, self.limiter
+        while True:
+            try:
+                parcel = parcels.take() or await parcels.receive()
+            except ChannelClosed:
+                return
+            await limiter.acquire()
+            try:
+                if self._interrupt.draining:
+                    return
+                receipt = await self._parts.sending.run(self._attempt, parcel.upload)
+                self._settle(parcel.row, parcel.ticket, Outcome.PUT, receipt.size)
+            except Interrupted:
+                return
+            except AsyncupError as error:
+                await self._refused(parcel, error)
+            finally:
+                limiter.release()
+            if limiter.limit != self._concurrency:
+                limiter.resize(self._concurrency)
+
+    async def _attempt(self, upload: Upload) -> Receipt:
+        tally, begun = self._tally, time.perf_counter()
+        tally.attempts += 1
+        receipt = await self._sink.put(upload)
+        tally.latency.record(time.perf_counter() - begun)
+        return receipt
+
+    async def _refused(self, parcel: Parcel, error: AsyncupError) -> None:
+        """Decide what a final error of an upload means: the row fails, or the run ends."""
+        if isinstance(error, ConnectionLost):
+            try:
+                await self._sink.check()  # is it this object, or is nobody there?
+            except (ServerFault, Throttled):
+                pass
+            except ConnectionLost as gone:
+                raise Unreachable(gone.op, gone.subject, f"S3 no longer answers: {gone.message}", gone.hint) from error
+        if error.disposition is not Disposition.DEAD_LETTER:
+            raise error
+        await self._fail(parcel.row, parcel.ticket, parcel.upload.key, error)
+
+    # --- settling ---------------------------------------------------------------------------------------------
+
+    def _settle(self, row: Row, ticket: Ticket, outcome: Outcome, size: int = 0) -> None:
+        self.budget.release(_weight(row))
+        self._tally.settle(outcome, size)
+        ticket.settle(outcome, size)
+
+    async def _fail(self, row: Row, ticket: Ticket, object_key: str | None, error: AsyncupError) -> None:
+        letter = DeadLetter(
+            tuple(row[: self._keys]), object_key, error.type, error.op, error.message, error.attempts, timestamp()
+        )
+        self._letters.append(letter)
+        self._settle(row, ticket, Outcome.FAILED)
+        self._observer.on_event(RowFailed(letter))
+        failed = self._tally.outcomes[Outcome.FAILED]
+        if self._max_failures is not None and failed > self._max_failures:
+            raise TooManyFailures(
+                "copy rows",
+                self._parts.checkpoint.name,
+                f"{failed} rows failed, more than --max-failures {self._max_failures} allows; the last: {error}",
+                "mend the cause, then run the same command again: it resumes",
+            ) from error
+        if len(self._letters) >= MAX_LETTERS:
+            await self._save()
+
+    # --- keeping ----------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Show progress, and save the watermark while it moves."""
+        saved_at = time.monotonic()
+        while True:
+            await asyncio.sleep(PROGRESS_SECONDS)
+            self._report_progress()
+            if time.monotonic() - saved_at >= SAVE_SECONDS:
+                await self._save()
+                saved_at = time.monotonic()
+
+    async def _save(self, *, final: bool = False) -> None:
+        """Save once at a time, each to its end: a cancelled caller leaves no half-written state behind."""
+        while self._saving is not None and not self._saving.done():
+            await asyncio.wait({self._saving})
+        self._saving = asyncio.create_task(self._write(final=final), name="asyncup-save")
+        self._saving.add_done_callback(_seen)
+        await asyncio.shield(self._saving)
+
+    async def _write(self, *, final: bool) -> None:
+        """Write the dead letters, then the checkpoint that has passed their rows; in this order."""
+        position, counts = self.watermark.position, self.watermark.counts
+        letters, self._letters = self._letters, []
+        if letters:
+            try:
+                await self._parts.dead_letters.append(letters)
+            except AsyncupError:
+                self._letters = letters + self._letters  # unwritten, so no checkpoint may be saved either
+                raise
+        if self._parts.checkpoints is None or (position == self._saved and not final):
+            return
+        finished = final and self.complete
+        await self._parts.checkpoints.save(
+            replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
+        )
+        self._saved = position
+
+    def _report_progress(self) -> None:
+        tally = self._tally
+        self._observer.on_event(
+            Progress(
+                tally.counts(),
+                time.perf_counter() - self._started,
+                self.limiter.in_flight,
+                self._concurrency,
+                tally.attempts,
+                tally.retries,
+                tally.throttled,
+                self.budget.used,
+            )
+        )
+
+    # --- stopping ---------------------------------------------------------------------------------------------
+
+    def _drain(self, producers: Sequence[asyncio.Task[None]], senders: Sequence[asyncio.Task[None]]) -> None:
+        """Stop reading, drop what is not in flight, and give what is the time to finish."""
+        _cancel(producers)
+        self._loads.close(discard=True)
+        self._parcels.close(discard=True)
+        self._observer.on_event(Draining(self._interrupt.name, self.limiter.in_flight, self._drain_timeout))
+        asyncio.get_running_loop().call_later(self._drain_timeout, _cancel, senders)
+
+
+def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Mark a task's error as seen: a caller that was cancelled cannot, and the next save meets it again."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _weight(row: Row) -> int:
+    """What a row holds of the memory budget."""
+    body = row[-1]
+    return ROW_OVERHEAD if body is None else ROW_OVERHEAD + len(body)
+
+
+def _root(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error that tells what happened: ours before a defect, a defect before a cancellation."""
+    found: list[BaseException] = []
+    stack: list[BaseException] = [group]
+    while stack:
+        error = stack.pop()
+        if isinstance(error, BaseExceptionGroup):
+            stack.extend(error.exceptions)
+        else:
+            found.append(error)
+    known = [error for error in found if isinstance(error, AsyncupError)]
+    if known:
+        return known[0]
+    defect = found[0]
+    unexpected = InternalError(
+        "run", "pipeline", f"an unexpected {type(defect).__name__}: {defect}", "this is a defect of asyncup: report it"
+    )
+    unexpected.__cause__ = defect
+    return unexpected

@@ -1,0 +1,54 @@
+"""The plan of one job: what a configuration came to, once the database and the destination were asked.
+
+Frozen, printable, and the source of the fingerprint that ties a checkpoint to its configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from asyncup.model import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One job, resolved.
+
+    Attributes:
+        name: the job's name; its state lies under it.
+        source: what is read, as a person would name it.
+        key: the pagination key's columns.
+        destination: the bucket or directory with the template.
+        estimated_rows: the planner's estimate, None when it has none.
+        resume_after: the watermark to continue from, None for a start from the beginning.
+        settled_before: rows that earlier runs of this checkpoint settled.
+        fingerprint: what must not change between runs that share a checkpoint.
+        checkpoint: where the state is kept, None when the run leaves none.
+        priced: whether the destination bills requests as AWS does.
+    """
+
+    name: str
+    source: str
+    key: tuple[str, ...]
+    destination: str
+    estimated_rows: int | None
+    resume_after: Key | None
+    settled_before: int
+    fingerprint: dict[str, Any]
+    checkpoint: str | None
+    priced: bool = False
+
+    @property
+    def resumed(self) -> bool:
+        return self.resume_after is not None
+
+
+def fingerprint_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One line for each field that differs, old value first."""
+    lines = []
+    for field in sorted(old.keys() | new.keys()):
+        before, after = old.get(field), new.get(field)
+        if before != after:
+            lines.append(f"{field}: was {before!r}, is {after!r}")
+    return lines

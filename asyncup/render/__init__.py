@@ -1,0 +1,1 @@
+"""From row to upload: templates, object keys, headers. Pure and synchronous."""

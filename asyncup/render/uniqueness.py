@@ -1,0 +1,126 @@
+"""Whether a template gives every row an object key of its own.
+
+It does when it names every column of one unique, NOT NULL key, each rendered without loss, and when the values can
+be read back out of the object key. Whether a format spec loses anything, and whether values touch, is decided
+before the run. What only a value can tell (it contains the very literal that separates it from its neighbour)
+is decided row by row: such a row fails, it is never written over another one's object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Sequence
+
+from asyncup.errors import RowRefused, TemplateRefused
+from asyncup.model import Row, RowShape
+from asyncup.render.template import INTEGERS, Placeholder, Template, formatter
+
+_LOSSLESS_INTEGER = re.compile(r"(?:[ 0]?[>=])?[+\- ]?#?0?\d*[_,]?[dboxX]?")
+_DIRECTIVES: dict[str, frozenset[str]] = {
+    "date": frozenset("Ymd"),
+    "timestamp": frozenset("YmdHMSf"),
+    "timestamptz": frozenset("YmdHMSf"),
+    "time": frozenset("HMSf"),
+}
+
+#: Characters of a type's texts that a separator could be confused with; any type that is not here may contain
+#: anything. A uuid and a date always have the same shape, so nothing in them is confused with what follows.
+_ALPHABETS: dict[str, str] = {
+    **dict.fromkeys(INTEGERS, "0123456789-"),
+    "uuid": "",
+    "date": "",
+    "timestamp": "0123456789: .",
+    "timestamptz": "0123456789: .+",
+    "bool": "truefals",
+}
+
+
+def is_lossless(placeholder: Placeholder, base: str) -> bool:
+    """Whether two different values of a column of type `base` always render to different texts."""
+    spec = placeholder.spec
+    if not spec:
+        return True
+    if base in INTEGERS:
+        return _LOSSLESS_INTEGER.fullmatch(spec) is not None
+    if base in _DIRECTIVES:
+        return _DIRECTIVES[base] <= set(re.findall(r"%(.)", spec.replace("%%", "")))
+    return False
+
+
+def check_uniqueness(template: Template, shape: RowShape, unique_keys: Sequence[Collection[str]]) -> None:
+    """Refuse a template under which two rows could have one object key.
+
+    Raises:
+        TemplateRefused: with the reason, and the key that would do.
+    """
+    wish = "add " + " and ".join("{" + name + "}" for name in unique_keys[0]) if unique_keys else "name a unique key"
+    hint = f"{wish}, or allow later rows to overwrite earlier ones with --allow-collisions"
+    types = {column.name: column.base for column in shape.columns}
+    faithful = {hole.name for hole in template.placeholders if is_lossless(hole, types[hole.name])}
+    if not any(set(key) <= faithful for key in unique_keys):
+        lossy = [hole for hole in template.placeholders if hole.name not in faithful]
+        reason = "it names no unique key of the source completely"
+        if any(set(key) <= set(template.names) for key in unique_keys):
+            reason = f"{lossy[0]} renders different values to the same text"
+            hint = f"use {{{lossy[0].name}}} without a format spec, or --allow-collisions"
+        raise TemplateRefused(
+            "check template", template.text, f"two rows could get the same object key: {reason}", hint
+        )
+    for left, literal, right in zip(
+        template.placeholders, template.literals[1:-1], template.placeholders[1:], strict=False
+    ):
+        if not literal:
+            raise TemplateRefused(
+                "check template",
+                template.text,
+                f"two rows could get the same object key: nothing separates {left} from {right}",
+                f"put a literal between them, such as {left}/{right}, or use --allow-collisions",
+            )
+
+
+def compile_guard(template: Template, shape: RowShape) -> Callable[[Row], None] | None:
+    """A function that refuses a row whose values could not be read back out of its object key; None if none is needed.
+
+    The values to the left of one pivot are found from the left, those to its right from the right; so none of them
+    may contain the literal that separates it. The pivot itself may contain anything, and is chosen to leave the
+    least to check.
+    """
+    holes, literals = template.placeholders, template.literals
+    candidates = []
+    for pivot in range(len(holes)):
+        checks = [(position, literals[position + 1], True) for position in range(pivot)]
+        checks += [(position, literals[position], False) for position in range(pivot + 1, len(holes))]
+        risks = [_risk(holes[position], shape, literal) for position, literal, _ in checks]
+        candidates.append((sum(risks), [check for check, risk in zip(checks, risks, strict=True) if risk]))
+    _, needed = min(reversed(candidates), key=lambda candidate: candidate[0], default=(0, []))
+    if not needed:
+        return None
+    compiled = [
+        (shape.index(holes[position].name), formatter(template, holes[position], shape), holes[position], text, left)
+        for position, text, left in needed
+    ]
+
+    def guard(row: Row) -> None:
+        for index, form, hole, separator, left in compiled:
+            value = row[index] if form is None else form(row[index])
+            if (value + separator).index(separator) != len(value) if left else (separator + value).rindex(separator):
+                raise RowRefused(
+                    "render",
+                    template.text,
+                    f"the value of column {hole.name} contains {separator!r}, which separates it from its neighbour: "
+                    "another row could get the same object key",
+                    "choose another separator in --to, or use --allow-collisions",
+                )
+
+    return guard
+
+
+def _risk(placeholder: Placeholder, shape: RowShape, separator: str) -> int:
+    """How likely a value contains its separator: 0 never, 1 seldom, 2 anything goes."""
+    base = shape.columns[shape.index(placeholder.name) - shape.keys].base
+    if placeholder.spec:
+        return 1 if base in INTEGERS else 0 if base in _DIRECTIVES else 2
+    alphabet = _ALPHABETS.get(base)
+    if alphabet is None:
+        return 2
+    return 1 if all(char in alphabet for char in separator) else 0

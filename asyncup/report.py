@@ -1,0 +1,129 @@
+"""What a run did, as values: the closing summary, the JSON object and the exit code are all read off these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from asyncup.errors import AsyncupError
+from asyncup.model import Counts
+
+COMPLETE = "complete"
+PARTIAL = "partial"
+INTERRUPTED = "interrupted"
+ABORTED = "aborted"
+
+#: Version of the JSON summary's shape.
+SUMMARY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of acknowledged attempts, in milliseconds."""
+
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """One job's part of a run. `counts` is what this run settled; `settled_before` what earlier runs did."""
+
+    name: str
+    status: str
+    counts: Counts = field(default_factory=Counts)
+    attempts: int = 0
+    retries: int = 0
+    throttled: int = 0
+    seconds: float = 0.0
+    latency: Latency = field(default_factory=Latency)
+    limit: int = 0
+    peak: int = 0
+    resumed: bool = False
+    settled_before: int = 0
+    checkpoint: str | None = None
+    dead_letters: str | None = None
+    error: AsyncupError | None = None
+    priced: bool = False
+
+    @property
+    def total(self) -> int:
+        """Every row once, over all runs since the checkpoint began."""
+        return self.settled_before + self.counts.rows
+
+    def to_json(self) -> dict[str, Any]:
+        summary: dict[str, Any] = {"name": self.name, **_summary(self)}
+        if self.resumed:
+            summary["total"] = self.total
+        return summary
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole run. `job` is None when it ended before a job was resolved; `signal` is the one that interrupted it."""
+
+    job: JobReport | None = None
+    error: AsyncupError | None = None
+    signal: int | None = None
+
+    @property
+    def status(self) -> str:
+        if self.job is not None:
+            return self.job.status
+        return INTERRUPTED if self.signal is not None else ABORTED
+
+    @property
+    def exit_code(self) -> int:
+        """0 complete · 1 aborted · 2 only configuration mends it and nothing was sent · 3 rows failed · 128 + signal."""
+        if self.status == COMPLETE:
+            return 0
+        if self.status == PARTIAL:
+            return 3
+        if self.status == INTERRUPTED and self.signal is not None:
+            return 128 + self.signal
+        sent = self.job is not None and self.job.counts.put > 0
+        return 2 if self.error is not None and self.error.needs_configuration and not sent else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--output json` prints; every field is there in every outcome."""
+        job = self.job or JobReport(name="", status=self.status, error=self.error)
+        return {
+            "version": SUMMARY_VERSION,
+            **_summary(job),
+            "jobs": [] if self.job is None else [self.job.to_json()],
+        }
+
+
+def _summary(job: JobReport) -> dict[str, Any]:
+    counts = job.counts
+    return {
+        "status": job.status,
+        "rows": counts.rows,
+        "put": counts.put,
+        "skipped": counts.skipped,
+        "failed": counts.failed,
+        "bytes": counts.bytes,
+        "attempts": job.attempts,
+        "retries": job.retries,
+        "throttled": job.throttled,
+        "seconds": round(job.seconds, 3),
+        "objects_per_second": round(counts.put / job.seconds, 1) if job.seconds else 0.0,
+        "latency_ms": {"p50": job.latency.p50, "p95": job.latency.p95, "p99": job.latency.p99},
+        "concurrency": {"limit": job.limit, "peak": job.peak},
+        "resumed": job.resumed,
+        "checkpoint": job.checkpoint,
+        "dead_letters": job.dead_letters,
+        "error": None if job.error is None else error_to_json(job.error),
+    }
+
+
+def error_to_json(error: AsyncupError) -> dict[str, Any]:
+    """An error as the summary shows it."""
+    return {
+        "type": error.type,
+        "op": error.op,
+        "subject": error.subject,
+        "message": error.message,
+        "hint": error.hint,
+    }

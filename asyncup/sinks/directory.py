@@ -1,0 +1,97 @@
+"""Objects as files below one directory.
+
+A file appears whole or not at all: it is written beside its place under a name of its own, synced, and renamed.
+No object key can leave the directory: not by `..`, which no key may contain, and not by a symbolic link, since the
+real path of every folder is checked before the first file goes into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+from asyncup.errors import DestinationRefused, RowRefused, ServerFault
+from asyncup.model import Receipt, Upload
+
+#: What only this one file cannot have.
+_ROW_ERRORS = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ})
+#: What every file after it would meet as well.
+_RUN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+class DirectorySink:
+    """Writes below `root`, in `threads` threads of its own."""
+
+    def __init__(self, root: Path, threads: int) -> None:
+        self._root = root
+        self._real_root = ""
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="asyncup-file")
+        self._folders: set[str] = set()
+
+    async def check(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._check)
+
+    async def put(self, upload: Upload) -> Receipt:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._write, upload)
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check(self) -> None:
+        root = self._root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if not os.access(root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as exc:
+            raise DestinationRefused(
+                "open directory", str(root), exc.strerror or str(exc), "give a folder that can be written to"
+            ) from exc
+        self._real_root = os.path.realpath(root)
+
+    def _write(self, upload: Upload) -> Receipt:
+        if any(part == "" for part in upload.key.split("/")) or ("\\" in upload.key and os.sep == "\\"):
+            raise RowRefused(
+                "put",
+                upload.key,
+                "as a file path it would be another name: it has an empty segment",
+                "change the template in --to",
+            )
+        path = os.path.join(self._real_root, *upload.key.split("/"))
+        folder = os.path.dirname(path)
+        temporary = os.path.join(folder, f".asyncup-{uuid4().hex}.part")
+        try:
+            if folder not in self._folders:
+                self._make_folder(folder, upload.key)
+            with open(temporary, "xb") as file:
+                file.write(upload.body)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except OSError as exc:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            self._folders.discard(folder)
+            raise _mapped(exc, upload.key) from exc
+        return Receipt(upload.key, len(upload.body))
+
+    def _make_folder(self, folder: str, key: str) -> None:
+        os.makedirs(folder, exist_ok=True)
+        real = os.path.realpath(folder)
+        if os.path.commonpath([real, self._real_root]) != self._real_root:
+            raise RowRefused("put", key, f"its folder leads out of {self._root} through a symbolic link")
+        self._folders.add(folder)
+
+
+def _mapped(exc: OSError, key: str) -> RowRefused | DestinationRefused | ServerFault:
+    reason = exc.strerror or str(exc)
+    if exc.errno in _ROW_ERRORS:
+        return RowRefused("put", key, f"it cannot be a file: {reason}", "change the template in --to")
+    if exc.errno in _RUN_ERRORS:
+        return DestinationRefused("put", key, reason, "give a folder that can be written to")
+    return ServerFault("put", key, reason, "is the disk full?" if exc.errno == errno.ENOSPC else None)

@@ -1,0 +1,167 @@
+"""What an error of S3 or of the way to it means for a run.
+
+Source of the codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. Other servers use the same
+names; what is unknown is judged by its HTTP status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any
+
+import aiohttp
+from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
+
+from asyncup.errors import (
+    AsyncupError,
+    ConnectionLost,
+    DestinationRefused,
+    PayloadCorrupted,
+    RowRefused,
+    ServerFault,
+    StaleRequest,
+    Throttled,
+    Unreachable,
+)
+
+THROTTLED = frozenset(
+    {
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+        "TooManyRequestsException",
+        "BandwidthLimitExceeded",
+        "RequestThrottled",
+        "ServiceUnavailable",
+    }
+)
+AGAIN = frozenset(
+    {
+        "RequestTimeout",
+        "IncompleteBody",
+        "OperationAborted",
+        "ConditionalRequestConflict",
+        "InternalError",
+        "ServerBusy",
+        "Busy",
+    }
+)
+CORRUPTED = frozenset({"BadDigest", "XAmzContentSHA256Mismatch"})
+STALE = {
+    "RequestTimeTooSkewed": "set this machine's clock: S3 allows 15 minutes of difference",
+    "RequestExpired": "set this machine's clock: S3 allows 15 minutes of difference",
+    "ExpiredToken": "the session token has expired: renew the credentials (aws sso login, or a new assume-role)",
+    "ExpiredTokenException": "the session token has expired: renew the credentials",
+    "TokenRefreshRequired": "renew the credentials",
+    "PermanentRedirect": "the bucket lives elsewhere: give its --region or --endpoint-url",
+    "TemporaryRedirect": "the bucket lives elsewhere: give its --region or --endpoint-url",
+    "AuthorizationHeaderMalformed": "the bucket lives in another region: give it with --region",
+    "IllegalLocationConstraintException": "the bucket lives in another region: give it with --region",
+}
+RUN = {
+    "NoSuchBucket": "check the bucket's name in --to, and --endpoint-url and --region",
+    "InvalidBucketName": "check the bucket's name in --to",
+    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that it comes from",
+    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, or the profile that it comes from",
+    "InvalidToken": "check AWS_SESSION_TOKEN, or the profile that it comes from",
+    "InvalidSecurity": "check the credentials",
+    "AccountProblem": "ask AWS about this account",
+    "AllAccessDisabled": "ask AWS about this bucket",
+    "NotSignedUp": "ask AWS about this account",
+    "MethodNotAllowed": "this endpoint does not take PUT: check --endpoint-url",
+}
+ROW = frozenset(
+    {
+        "KeyTooLongError",
+        "KeyTooLong",
+        "EntityTooLarge",
+        "MetadataTooLarge",
+        "InvalidArgument",
+        "InvalidObjectName",
+        "XMinioInvalidObjectName",
+        "RequestHeaderSectionTooLarge",
+        "InvalidURI",
+    }
+)
+_DENIED = "the credentials need s3:PutObject on this bucket and prefix (and kms:GenerateDataKey where it encrypts)"
+
+
+def from_status(
+    status: int, code: str, message: str, op: str, subject: str, *, accepted: bool, retry_after: float | None = None
+) -> AsyncupError:
+    """The error for an HTTP answer with an S3 error code (empty when there was none).
+
+    `accepted` says whether this destination has accepted an object before: until then, a refusal that would meet
+    every row is the run's, afterwards it is the row's.
+    """
+    text = f"{code}: {message}" if code and message else code or message or f"HTTP status {status}"
+    if code in RUN:
+        return DestinationRefused(op, subject, text, RUN[code])
+    if code in STALE or status in (301, 307, 308):
+        return StaleRequest(op, subject, text, STALE.get(code, STALE["PermanentRedirect"]))
+    if code in CORRUPTED:
+        return PayloadCorrupted(op, subject, text)
+    if code in THROTTLED or status in (429, 503):
+        return Throttled(op, subject, text, retry_after=retry_after)
+    if code in AGAIN or status in (408, 425, 499) or (status >= 500 and status != 501):
+        return ServerFault(op, subject, text)
+    if code in ROW:
+        return RowRefused(op, subject, text)
+    if accepted:
+        return RowRefused(op, subject, text, _DENIED if status == 403 else None)
+    hint = _DENIED if status in (401, 403) else RUN["NoSuchBucket"] if status == 404 else None
+    return DestinationRefused(op, subject, text, hint or "the first object was refused, so the others would be too")
+
+
+def from_botocore(exc: Exception, op: str, subject: str, *, accepted: bool = False) -> AsyncupError:
+    """The error for an exception of botocore, aiohttp or the network beneath them."""
+    if isinstance(exc, boto.ClientError):
+        return _from_client_error(exc, op, subject, accepted=accepted)
+    reason = str(exc) or exc.__class__.__name__
+    cause = exc.kwargs.get("error") if isinstance(exc, boto.HTTPClientError) else exc
+    if isinstance(exc, boto.SSLError) or isinstance(cause, (ssl.SSLError, aiohttp.ClientSSLError)):
+        return DestinationRefused(
+            op, subject, f"TLS failed: {cause}", "give the server's authority with --ca-bundle, or check --endpoint-url"
+        )
+    if isinstance(exc, boto.ProxyConnectionError):
+        return Unreachable(op, subject, f"the proxy cannot be reached: {reason}", "check HTTP_PROXY and HTTPS_PROXY")
+    if isinstance(exc, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
+        return Unreachable(op, subject, f"S3 cannot be reached: {reason}", "check --endpoint-url, --region and network")
+    if isinstance(exc, (boto.HTTPClientError, ResponseParserError, TimeoutError, asyncio.IncompleteReadError)):
+        return ConnectionLost(op, subject, f"the exchange broke: {reason}" if str(exc) else "no answer in time")
+    if isinstance(exc, (aiohttp.ClientError, OSError)):
+        return ConnectionLost(op, subject, f"the exchange broke: {reason}")
+    if isinstance(exc, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
+        return DestinationRefused(
+            "find credentials",
+            subject,
+            reason,
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a --profile, or use --no-sign-request",
+        )
+    if isinstance(exc, boto.ProfileNotFound):
+        return DestinationRefused("find credentials", subject, reason, "check --profile and ~/.aws/config")
+    if isinstance(exc, (boto.BotoCoreError, ValueError)):
+        return DestinationRefused(op, subject, reason, "check --to, --endpoint-url, --region and --profile")
+    raise exc
+
+
+def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted: bool) -> AsyncupError:
+    response: Any = exc.response
+    error = response.get("Error", {})
+    metadata = response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode") or 0)
+    code = str(error.get("Code") or "")
+    wish = metadata.get("HTTPHeaders", {}).get("retry-after", "")
+    return from_status(
+        status,
+        "" if code.isdigit() else code,
+        str(error.get("Message") or ""),
+        op,
+        subject,
+        accepted=accepted,
+        retry_after=min(float(wish), 60.0) if wish.isdigit() else None,
+    )

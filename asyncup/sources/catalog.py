@@ -1,0 +1,188 @@
+"""What the catalogue says of a table or a query: its columns, their types, its unique keys.
+
+Names are resolved by the server to an oid and everything after that goes by the oid, so that no name is taken for
+another (`to_regclass`: https://www.postgresql.org/docs/current/functions-info.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from asyncup.errors import SourceRefused
+from asyncup.model import Column
+from asyncup.names import nearest, written
+from asyncup.sources.keyset import Relation
+
+_KINDS = {
+    "i": "an index",
+    "I": "an index",
+    "S": "a sequence",
+    "t": "a TOAST table",
+    "c": "a composite type",
+}
+
+_RELATION = """
+SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       format('%I.%I', n.nspname, c.relname) AS sql, current_database() AS database,
+       c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_children
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass($1)
+"""
+
+# A NOT NULL constraint that was never validated (PostgreSQL 18) sets attnotnull while NULLs may be there.
+_COLUMNS = """
+WITH RECURSIVE types(oid, base) AS (
+    SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
+    UNION ALL SELECT t.oid, types.base FROM pg_type t JOIN types ON t.typbasetype = types.oid WHERE t.typtype = 'd')
+SELECT a.attnum AS number, a.attname AS name, format_type(a.atttypid, -1) AS type, b.typname AS base,
+       a.attcollation AS collation, coalesce(l.collisdeterministic, true) AS deterministic,
+       a.attnotnull AND NOT EXISTS (
+           SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
+           AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated) AS not_null
+FROM pg_attribute a JOIN types ON types.oid = a.atttypid JOIN pg_type b ON b.oid = types.base
+LEFT JOIN pg_collation l ON l.oid = a.attcollation
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
+"""
+
+_UNIQUE = """
+SELECT indkey::text AS columns, indcollation::text AS collations, indnkeyatts AS count
+FROM pg_index WHERE indrelid = $1 AND indisunique AND indisvalid AND indpred IS NULL
+ORDER BY indisprimary DESC, indnkeyatts, indexrelid
+"""
+
+_TYPES = """
+WITH RECURSIVE types(oid, base) AS (
+    SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
+    UNION ALL SELECT t.oid, types.base FROM pg_type t JOIN types ON t.typbasetype = types.oid WHERE t.typtype = 'd')
+SELECT types.oid, format_type(types.oid, -1) AS type, b.typname AS base
+FROM types JOIN pg_type b ON b.oid = types.base WHERE types.oid = ANY($1::oid[])
+"""
+
+_VISIBLE = """
+SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+"""
+
+_STALE_DATABASE = """
+SELECT datcollversion AS recorded, pg_database_collation_actual_version(oid) AS actual
+FROM pg_database WHERE datname = current_database() AND datcollversion <> pg_database_collation_actual_version(oid)
+"""
+
+_STALE_COLUMNS = """
+SELECT a.attname AS name, l.collname AS collation, l.collversion AS recorded,
+       pg_collation_actual_version(l.oid) AS actual
+FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
+WHERE a.attrelid = to_regclass($1) AND a.attname = ANY($2::text[]) AND l.collversion <> pg_collation_actual_version(l.oid)
+"""
+
+
+class Connection(Protocol):
+    """The part of a connection that is used here."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Any]: ...
+
+    async def prepare(self, query: str) -> Any: ...
+
+
+async def resolve_table(connection: Connection, name: str) -> Relation:
+    """Look a table or view up by its name as SQL writes it.
+
+    Raises:
+        SourceRefused: there is none of that name, or it is nothing that can be read row by row.
+    """
+    found = await connection.fetch(_RELATION, name)
+    if not found:
+        known = [row["name"] for row in await connection.fetch(_VISIBLE)]
+        raise SourceRefused("resolve table", name, f"there is no table {name}", nearest(name, known))
+    (table,) = found
+    label = f"{written(table['schema'])}.{written(table['name'])}"
+    if table["kind"] in _KINDS:
+        raise SourceRefused("resolve table", label, f"it is {_KINDS[table['kind']]}, not a table")
+    if table["has_children"]:
+        raise SourceRefused(
+            "resolve table",
+            label,
+            "other tables inherit from it, so its primary key does not tell all its rows apart",
+            "copy it and its children one by one: --query 'select * from only …' with --key",
+        )
+    columns = await connection.fetch(_COLUMNS, table["oid"])
+    is_table = table["kind"] in ("r", "p")
+    return Relation(
+        label=label,
+        sql=table["sql"],
+        alias=table["name"],
+        columns=tuple(Column(row["name"], row["type"], row["base"], is_table and row["not_null"]) for row in columns),
+        unique_keys=await _unique_keys(connection, table["oid"], columns) if is_table else (),
+        is_query=not is_table,
+        database=table["database"],
+    )
+
+
+async def _unique_keys(connection: Connection, oid: int, columns: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
+    """The unique indexes whose columns are plain and NOT NULL, and unique in the columns' own collations."""
+    by_number = {row["number"]: row for row in columns}
+    keys = []
+    for index in await connection.fetch(_UNIQUE, oid):
+        numbers = [int(number) for number in index["columns"].split()][: index["count"]]
+        collations = [int(collation) for collation in index["collations"].split()]
+        members = [by_number.get(number) for number in numbers]
+        if all(
+            member is not None and member["not_null"] and (member["deterministic"] or member["collation"] == collation)
+            for member, collation in zip(members, collations, strict=False)
+        ):
+            keys.append(tuple(member["name"] for member in members if member is not None))
+    return tuple(keys)
+
+
+async def resolve_query(connection: Connection, query: str, label: str) -> Relation:
+    """Find out the columns of a query by preparing it; nothing is read.
+
+    Raises:
+        Exception: whatever the driver raises for SQL that the server refuses.
+    """
+    sql = f"(\n{query.strip().rstrip(';')}\n)"
+    statement = await connection.prepare(f"SELECT * FROM {sql} AS q")
+    attributes = statement.get_attributes()
+    types = {
+        row["oid"]: row for row in await connection.fetch(_TYPES, [attribute.type.oid for attribute in attributes])
+    }
+    (row,) = await connection.fetch("SELECT current_database() AS database")
+    return Relation(
+        label=label,
+        sql=sql,
+        alias="q",
+        columns=tuple(
+            Column(attribute.name, types[attribute.type.oid]["type"], types[attribute.type.oid]["base"])
+            for attribute in attributes
+        ),
+        unique_keys=(),
+        is_query=True,
+        database=row["database"],
+    )
+
+
+async def stale_collations(
+    connection: Connection, version: int, relation: Relation, key: Sequence[Column]
+) -> list[str]:
+    """Warnings for collations whose library has changed under the indexes that were built with it.
+
+    Such an index may not find all rows (https://www.postgresql.org/docs/current/sql-altercollation.html).
+    """
+    texts = [column.name for column in key if column.base in ("text", "varchar", "bpchar", "citext", "name")]
+    if not texts:
+        return []
+    stale = []
+    if version >= 15:
+        stale += [
+            f"the database's collation was {row['recorded']} when its indexes were built and is {row['actual']} now"
+            for row in await connection.fetch(_STALE_DATABASE)
+        ]
+    if not relation.is_query:
+        stale += [
+            f"collation {row['collation']} of column {row['name']} was {row['recorded']} when its index was built and "
+            f"is {row['actual']} now"
+            for row in await connection.fetch(_STALE_COLUMNS, relation.sql, texts)
+        ]
+    return [f"{reason}; an index may not find every row until it is rebuilt (REINDEX)" for reason in stale]

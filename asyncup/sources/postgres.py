@@ -1,0 +1,365 @@
+"""Rows from PostgreSQL through asyncpg; the only module that imports it.
+
+Every statement runs in a short `READ ONLY` transaction whose settings make texts independent of role, database and
+session, so that the same row gives the same object everywhere. Row security raises an error instead of hiding rows
+(`row_security = off`: https://www.postgresql.org/docs/current/runtime-config-client.html).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import asyncpg
+
+from asyncup.errors import AsyncupError, ConfigError, ReadingBroken, ServerFault, SourceRefused, Unreachable
+from asyncup.flow.retry import Retrier
+from asyncup.model import Key, Page, Row, RowShape, is_deferred
+from asyncup.names import nearest
+from asyncup.sources.catalog import resolve_query, resolve_table, stale_collations
+from asyncup.sources.keyset import KeyChoice, Keyset, Relation, Statement, choose_key
+
+R = TypeVar("R")
+
+CONNECT_TIMEOUT = 10.0
+#: The most rows of a page; more would save no time and hold more memory.
+MAX_PAGE_ROWS = 5000
+_FIRST_PAGE_ROWS = 250
+_PAGE_BYTES = 16 << 20
+
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL row_security = off; SET LOCAL DateStyle = 'ISO, YMD'; "
+    "SET LOCAL IntervalStyle = postgres; SET LOCAL TimeZone = 'UTC'; SET LOCAL extra_float_digits = 1; "
+    "SET LOCAL bytea_output = hex; SET LOCAL lc_monetary = 'C'"
+)
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_GONE = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25P04", "53300"})
+_AGAIN = frozenset({"40001", "40P01", "55P03", "57014"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to read: a table or a query, and which of its columns are needed for what."""
+
+    table: str | None
+    query: str | None
+    query_name: str
+    key: tuple[str, ...] | None
+    columns: tuple[str, ...]
+    body: str | None
+    where: str | None
+    limit: int | None
+    page_size: int | None
+    memory: int
+
+
+class Session:
+    """One connection, made when it is needed, and dropped when anything about it is in doubt."""
+
+    def __init__(self, dsn: str | None, retrier: Retrier) -> None:
+        self._dsn = dsn
+        self._retrier = retrier
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def run(self, work: Callable[[Any], Awaitable[R]], op: str, subject: str) -> R:
+        """Do `work(connection)` in a read-only transaction of its own, again on a new connection where that may help.
+
+        Raises:
+            AsyncupError: what the server or the network said, by its class.
+            Interrupted: a drain began while waiting to try again.
+        """
+        return await self._retrier.run(lambda _: self._once(work, op, subject), None)
+
+    async def _once(self, work: Callable[[Any], Awaitable[R]], op: str, subject: str) -> R:
+        error: AsyncupError
+        try:
+            connection = await self._connected()
+            await connection.execute(_BEGIN)
+            result = await work(connection)
+            await connection.execute("COMMIT")
+        except asyncpg.PostgresError as exc:
+            error = _from_server(exc, op, subject)
+        except (asyncpg.InterfaceError, ValueError) as exc:
+            if self._connection is None:
+                error = ConfigError("connect", "--dsn", str(exc), "a DSN reads postgresql://user@host:5432/database")
+            else:
+                error = Unreachable(op, subject, f"the connection to the database was lost: {exc}")
+        except ssl.SSLError as exc:
+            error = ConfigError(
+                "connect", "database", f"TLS failed: {exc.reason or exc}", "see sslmode and sslrootcert"
+            )
+        except (OSError, TimeoutError, asyncio.IncompleteReadError) as exc:
+            error = _unreachable(exc, op if self._connection is not None else "connect", subject)
+        except BaseException:
+            self.drop()
+            raise
+        else:
+            return result
+        self.drop()
+        raise error
+
+    async def _connected(self) -> asyncpg.Connection[Any]:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = None
+            self._connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT)
+        return self._connection
+
+    def drop(self) -> None:
+        """Close the connection without a word to the server."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection politely, or at least quickly."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                await self._connection.close(timeout=2)
+            self.drop()
+
+
+class PostgresSource:
+    """The rows of one table or query, in key order.
+
+    Each row is the driver's own record, laid out as `shape` says.
+    """
+
+    def __init__(
+        self, session: Session, keyset: Keyset, request: Request, estimate: int | None, notices: list[str]
+    ) -> None:
+        self._session = session
+        self._keyset = keyset
+        self._limit = request.limit
+        self._page_size = request.page_size
+        self._average = 0.0
+        self.relation: Relation = keyset.relation
+        self.key: KeyChoice = keyset.key
+        self.estimated_rows = estimate
+        self.notices = notices
+        self.page_bytes = max(64 << 10, min(_PAGE_BYTES, request.memory // 4))
+        self.shape = RowShape(len(keyset.key.columns), keyset.columns)
+
+    @property
+    def body_type(self) -> str:
+        """The type of the body's column beneath any domain; `json` for the whole row."""
+        return "json" if self._keyset.body is None else self.relation.column(self._keyset.body).base
+
+    @classmethod
+    async def resolve(cls, session: Session, request: Request) -> PostgresSource:
+        """Ask the server what the request comes to, and check that it can be read completely.
+
+        Raises:
+            SourceRefused: it cannot, and why.
+            Unreachable: no answer.
+        """
+        subject = request.table or request.query_name
+
+        async def look(connection: Any) -> PostgresSource:
+            if request.table is not None:
+                relation = await resolve_table(connection, request.table)
+            else:
+                relation = await resolve_query(connection, request.query or "", request.query_name)
+            _check_columns(relation, request)
+            if relation.is_query and request.key is None:
+                raise SourceRefused(
+                    "choose key",
+                    relation.label,
+                    "it is a view, so nothing says which columns identify a row",
+                    "name them with --key",
+                )
+            key = choose_key(relation, request.key)
+            columns = tuple(relation.column(name) for name in request.columns)
+            keyset = Keyset(relation, key, columns, request.body, request.where)
+            await _check_nulls(connection, keyset)
+            version = connection.get_server_version().major
+            notices = await stale_collations(connection, version, relation, key.columns)
+            estimate = await _estimate(connection, keyset)
+            return cls(session, keyset, request, estimate, notices)
+
+        return await session.run(look, "resolve", subject)
+
+    async def pages(self, after: Key | None) -> AsyncGenerator[Page, None]:
+        """See `Source.pages`."""
+        phase = 0 if after is None else self._keyset.phase_of(after)
+        left = self._limit
+        while phase < len(self._keyset.phases):
+            size = self._page_rows(left, after)
+            if size < 1:
+                return
+            rows = await self._read(self._keyset.page(phase, after, size, self.page_bytes // size))
+            full = len(rows) == size
+            rows = self._checked(rows, after)
+            if rows:
+                after = self.shape.key(rows[-1])
+                self._learn(rows)
+                if left is not None:
+                    left -= len(rows)
+                yield Page(rows)
+            if not full:
+                phase += 1
+                after = None
+
+    async def body(self, row: Row) -> bytes | None:
+        """See `Source.body`."""
+        rows = await self._read(self._keyset.one_body(self.shape.key(row)))
+        return rows[0][0] if rows else None
+
+    async def close(self) -> None:
+        """See `Source.close`."""
+        await self._session.close()
+
+    async def _read(self, statement: Statement) -> Sequence[Row]:
+        async def fetch(connection: Any) -> Sequence[Row]:
+            rows: Sequence[Row] = await connection.fetch(statement.sql, *statement.arguments)
+            return rows
+
+        return await self._session.run(fetch, "read", self.relation.label)
+
+    def _page_rows(self, left: int | None, after: Key | None) -> int:
+        """How many rows to ask for: what fills half of a page's bytes, by the rows seen so far."""
+        size = self._page_size
+        if size is None:
+            size = int(self.page_bytes / 2 / self._average) if self._average else _FIRST_PAGE_ROWS
+            size = max(1, min(MAX_PAGE_ROWS, size))
+            size = 1 << (size.bit_length() - 1) if size < MAX_PAGE_ROWS else size  # few statements to prepare
+        if left is not None:
+            size = min(size, left)
+        reads_again = size and after is not None and not self.key.proven
+        return size + 1 if reads_again else size
+
+    def _learn(self, rows: Sequence[Row]) -> None:
+        """Move the average row size towards this page's, deferred bodies left out: they take no room in a page."""
+        held = [row[-2] or 0 for row in rows if not is_deferred(row)]
+        mean = (sum(held) + 256 * len(rows)) / len(rows)
+        self._average = mean if not self._average else 0.5 * self._average + 0.5 * mean
+
+    def _checked(self, rows: Sequence[Row], after: Key | None) -> Sequence[Row]:
+        """The page without the row at the cursor, which an unproven key reads again.
+
+        Raises:
+            SourceRefused: the key is not unique.
+            ReadingBroken: reading does not advance.
+        """
+        if not self.key.proven:
+            again = [row for row in rows[:2] if row[-3]]
+            keys = [self.shape.key(row) for row in rows]
+            twice = next((one for one, other in itertools.pairwise(keys) if one == other), None)
+            if twice is not None or len(again) > 1:
+                raise SourceRefused(
+                    "read",
+                    self.relation.label,
+                    f"several rows have the key ({', '.join(str(part) for part in twice or keys[0])}); "
+                    "one would overwrite or hide another",
+                    "give a --key whose columns together are different for every row",
+                )
+            rows = rows[len(again) :]
+        if rows and self.shape.key(rows[0]) == after:
+            raise ReadingBroken(
+                "read",
+                self.relation.label,
+                f"the page after the key ({', '.join(str(part) for part in after)}) begins with that key again",
+                "the comparison operators of the key's type are inconsistent; give another --key",
+            )
+        return rows
+
+
+def _check_columns(relation: Relation, request: Request) -> None:
+    for flag, names in (
+        ("--key", request.key or ()),
+        ("--body", () if request.body is None else (request.body,)),
+        ("--to or --content-type", request.columns),
+    ):
+        for name in names:
+            if name not in relation.names:
+                raise SourceRefused(
+                    "resolve columns",
+                    flag,
+                    f"{relation.label} has no column {name}",
+                    nearest(name, relation.names),
+                )
+
+
+async def _check_nulls(connection: Any, keyset: Keyset) -> None:
+    """Refuse NULLs in a key that no index vouches for: they would never be read."""
+    if keyset.key.proven:
+        return
+    statement = keyset.null_keys()
+    if await connection.fetch(statement.sql, *statement.arguments):
+        raise SourceRefused(
+            "choose key",
+            keyset.relation.label,
+            f"some rows have NULL in the key ({', '.join(column.name for column in keyset.key.columns)}); "
+            "they would never be read",
+            "give a --key that is never NULL, or leave those rows out with --where",
+        )
+
+
+async def _estimate(connection: Any, keyset: Keyset) -> int | None:
+    """The planner's estimate of the rows; planning a page as well shows mistakes in the SQL before anything is sent."""
+    page = keyset.page(0, None, 1, 0)
+    await connection.fetch(f"EXPLAIN {page.sql}", *page.arguments)
+    rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {keyset.everything().sql}")
+
+    try:
+        return int(json.loads(rows[0][0])[0]["Plan"]["Plan Rows"])
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def _from_server(exc: asyncpg.PostgresError, op: str, subject: str) -> AsyncupError:
+    """The error class for an SQLSTATE."""
+    state = getattr(exc, "sqlstate", None) or ""
+    message = str(exc).strip()
+    hint = getattr(exc, "hint", None)
+    if state in _GONE or (state.startswith("08") and state != "08P01"):
+        return Unreachable(op, subject, f"the database ended the connection: {message}")
+    if state in _AGAIN:
+        return ServerFault(op, subject, f"the database asks to try again: {message}", hint)
+    if state == "28P01":
+        return SourceRefused("connect", "database", message, "check the password in --dsn, PGPASSWORD or ~/.pgpass")
+    if state.startswith("28"):
+        return SourceRefused("connect", "database", message, "check user, host and pg_hba.conf")
+    if state == "3D000":
+        return SourceRefused("connect", "database", message, "check the database's name in --dsn or PGDATABASE")
+    if state == "42501":
+        if "row-level security" in message:
+            advice = "connect as a role with BYPASSRLS or as the table's owner: hidden rows would be missing silently"
+        else:
+            advice = "a role that may read it needs: GRANT SELECT ON … TO …; and GRANT USAGE ON SCHEMA … TO …"
+        return SourceRefused(op, subject, message, advice)
+    if state[:2] in ("42", "22", "0A", "3F", "25", "2F"):
+        return SourceRefused(op, subject, message, hint or "check --table, --query, --where and --key")
+    return ReadingBroken(op, subject, f"{message} (SQLSTATE {state or 'unknown'})", hint)
+
+
+def _unreachable(exc: BaseException, op: str, subject: str) -> Unreachable:
+    reason = str(exc) or ("timed out" if isinstance(exc, TimeoutError) else exc.__class__.__name__)
+    return Unreachable(op, subject, f"cannot reach the database: {reason}", "check host and port, and that it runs")
+
+
+def connection_string(dsn: str | None) -> str | None:
+    """The DSN to use: the flag, else DATABASE_URL, else None for the PG* variables.
+
+    Raises:
+        ConfigError: it is not a URI.
+    """
+    found = dsn or os.environ.get("DATABASE_URL")
+    if found and not found.startswith(("postgresql://", "postgres://")):
+        scheme = found.partition("://")[0] if "://" in found else None
+        reason = f"the scheme {scheme}:// is not postgresql://" if scheme else "it is not a URI"
+        raise ConfigError(
+            "connect",
+            "--dsn" if dsn else "DATABASE_URL",
+            reason,
+            "write it as postgresql://user:password@host:5432/database, or set PGHOST, PGUSER and the like",
+        )
+    return found or None

@@ -1,0 +1,188 @@
+"""Sources and sinks in memory, with gates and faults, for tests: ours and those of anyone who builds on asyncup.
+
+They keep the same promises as the real ones; the contract suites run on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+
+from asyncup.errors import AsyncupError
+from asyncup.model import ROW_OVERHEAD, Checkpoint, Column, DeadLetter, Key, Page, Receipt, Row, RowShape, Upload
+
+
+class MemorySource:
+    """Rows from a list of bodies, keyed by their position from 1, written with twelve digits.
+
+    Attributes:
+        read: how many rows were handed out.
+        pages_read: how many pages were.
+        error: raised instead of the page that begins with row `error_at`.
+    """
+
+    def __init__(
+        self,
+        bodies: Iterable[bytes | None],
+        *,
+        page_rows: int = 100,
+        page_bytes: int = 1 << 20,
+        error: Exception | None = None,
+        error_at: int = 0,
+    ) -> None:
+        self._bodies = list(bodies)
+        self._page_rows = page_rows
+        self.page_bytes = page_bytes
+        self.shape = RowShape(1, (Column("id", "text", "text", not_null=True),))
+        self.error = error
+        self.error_at = error_at
+        self.read = 0
+        self.pages_read = 0
+        self.closed = False
+
+    async def pages(self, after: Key | None) -> AsyncGenerator[Page, None]:
+        """See `Source.pages`."""
+        position = 0 if after is None else int(after[0] or 0)
+        while position < len(self._bodies):
+            await asyncio.sleep(0)
+            if self.error is not None and position >= self.error_at:
+                raise self.error
+            numbers = range(position, min(position + self._page_rows, len(self._bodies)))
+            self.read += len(numbers)
+            self.pages_read += 1
+            position = numbers.stop
+            yield Page([self._row(number) for number in numbers])
+
+    async def body(self, row: Row) -> bytes | None:
+        """See `Source.body`."""
+        await asyncio.sleep(0)
+        return self._bodies[int(row[0]) - 1]
+
+    async def close(self) -> None:
+        """See `Source.close`."""
+        self.closed = True
+
+    def _row(self, number: int) -> Row:
+        body = self._bodies[number]
+        key = f"{number + 1:012d}"
+        size = None if body is None else len(body)
+        inline = body if body is not None and len(body) <= self.page_bytes // self._page_rows else None
+        return (key, key, size, inline)
+
+
+class MemorySink:
+    """Keeps objects in a dictionary, in the order in which they were acknowledged."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Upload] = {}
+        self.attempts = 0
+        self.in_flight = 0
+        self.peak = 0
+        self.bytes_in_flight = 0
+        self.closed = False
+        self.unreachable: AsyncupError | None = None
+
+    async def check(self) -> None:
+        """See `Sink.check`; raises `unreachable` when it is set."""
+        await asyncio.sleep(0)
+        if self.unreachable is not None:
+            raise self.unreachable
+
+    async def put(self, upload: Upload) -> Receipt:
+        """See `Sink.put`."""
+        self.attempts += 1
+        self.in_flight += 1
+        self.bytes_in_flight += len(upload.body) + ROW_OVERHEAD
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            await self._before(upload)
+            self.objects[upload.key] = upload
+            return Receipt(upload.key, len(upload.body))
+        finally:
+            self.in_flight -= 1
+            self.bytes_in_flight -= len(upload.body) + ROW_OVERHEAD
+
+    async def close(self) -> None:
+        """See `Sink.close`."""
+        self.closed = True
+
+    async def _before(self, upload: Upload) -> None:  # noqa: ARG002 - its heirs look at it
+        await asyncio.sleep(0)
+
+
+class GatedSink(MemorySink):
+    """Holds every upload until it is let through, so that a test can look at a run standing still."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: dict[str, asyncio.Event] = {}
+        self._open = False
+
+    def release(self, *keys: str) -> None:
+        """Let these uploads finish, now or when they come."""
+        for key in keys:
+            self.waiting.setdefault(key, asyncio.Event()).set()
+
+    def open(self) -> None:
+        """Hold nothing any more."""
+        self._open = True
+        for gate in self.waiting.values():
+            gate.set()
+
+    async def _before(self, upload: Upload) -> None:
+        if not self._open:
+            await self.waiting.setdefault(upload.key, asyncio.Event()).wait()
+
+
+class FaultySink(MemorySink):
+    """Asks `fault(upload, attempt)` before each attempt of an object, and raises what it gives."""
+
+    def __init__(self, fault: Callable[[Upload, int], BaseException | None]) -> None:
+        super().__init__()
+        self._fault = fault
+        self._tries: dict[str, int] = {}
+
+    async def _before(self, upload: Upload) -> None:
+        await asyncio.sleep(0)
+        attempt = self._tries[upload.key] = self._tries.get(upload.key, 0) + 1
+        error = self._fault(upload, attempt)
+        if error is not None:
+            raise error
+
+
+class MemoryCheckpoints:
+    """Keeps every checkpoint that was saved, the last one last."""
+
+    location = "memory"
+
+    def __init__(self, saved: Sequence[Checkpoint] = ()) -> None:
+        self.saved = list(saved)
+        self.error: AsyncupError | None = None
+
+    async def load(self) -> Checkpoint | None:
+        """See `CheckpointStore.load`."""
+        return self.saved[-1] if self.saved else None
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        """See `CheckpointStore.save`; raises `error` when it is set."""
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.saved.append(checkpoint)
+
+
+class MemoryDeadLetters:
+    """Keeps dead letters in a list."""
+
+    location = "memory"
+
+    def __init__(self) -> None:
+        self.letters: list[DeadLetter] = []
+        self.error: AsyncupError | None = None
+
+    async def append(self, letters: Sequence[DeadLetter]) -> None:
+        """See `DeadLetterStore.append`; raises `error` when it is set."""
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        self.letters += letters
