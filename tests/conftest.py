@@ -1,0 +1,211 @@
+"""Fixtures: real servers, started once for a run; a database and a bucket of its own for every test."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+from asyncup.embedded.postgres import EmbeddedPostgres, embedded_postgres
+from asyncup.embedded.s3 import EmbeddedS3, embedded_s3
+
+_numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long forms of the tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--soak"):
+        for item in items:
+            if "soak" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="long; only with --soak"))
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tests see nothing of this machine's databases, clouds and proxies."""
+    for name in list(os.environ):
+        if name.startswith(("PG", "AWS_", "ASYNCUP_")) or name.lower() in (
+            "database_url",
+            "ci",
+            "http_proxy",
+            "https_proxy",
+        ):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A blocking call on the event loop, made by asyncup, fails the test."""
+    if "blocking" in request.keywords:
+        yield
+        return
+    with blockbuster_ctx("asyncup"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the servers that any user can reach: as root, PostgreSQL runs as nobody."""
+    folder = tmp_path_factory.mktemp("servers")
+    if os.name != "nt" and os.geteuid() == 0:
+        for part in (folder, *folder.parents):
+            if part.name.startswith("pytest-") or part == folder:
+                part.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[EmbeddedPostgres]:
+    with embedded_postgres(servers_folder / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(servers_folder: Path) -> Iterator[EmbeddedS3]:
+    with embedded_s3(servers_folder / "s3") as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of a test's own."""
+
+    server: EmbeddedPostgres
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn.rpartition("/")[0] + "/" + self.name
+
+    def sql(self, text: str) -> str:
+        """Run SQL through psql; columns separated by |, rows by newlines."""
+        return self.server.psql(text, "-d", self.name)
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    name = f"test_{next(_numbers)}"
+    postgres.psql(f"CREATE DATABASE {name}")
+    yield Database(postgres, name)
+    postgres.psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of a test's own; its objects are read as files, past every S3 client."""
+
+    server: EmbeddedS3
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.server.folder / self.name
+
+    def objects(self) -> dict[str, bytes]:
+        return {
+            path.relative_to(self.folder).as_posix(): path.read_bytes()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture
+def bucket(s3: EmbeddedS3) -> Bucket:
+    name = f"bucket-{next(_numbers)}"
+    s3.make_bucket(name)
+    return Bucket(s3, name)
+
+
+@dataclass
+class Run:
+    """A finished process of the installed program."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The one JSON object on stdout."""
+        (line,) = self.stdout.splitlines()
+        value: dict[str, Any] = json.loads(line)
+        return value
+
+
+@dataclass
+class Program:
+    """The installed `asyncup`, run as a process in a folder of its own."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "asyncup"), *arguments],
+            cwd=self.folder,
+            env={**os.environ, **self.environment, **environment, "PYTHONWARNINGS": "error"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.processes.append(process)
+        return process
+
+    def finish(self, process: subprocess.Popen[str], timeout: float = 60) -> Run:
+        stdout, stderr = process.communicate(timeout=timeout)
+        return Run(process.returncode, stdout, stderr)
+
+    def __call__(self, *arguments: str, **environment: str) -> Run:
+        return self.finish(self.start(*arguments, **environment))
+
+    def interrupt(self, process: subprocess.Popen[str], *, when: Any, signum: int = signal.SIGINT) -> None:
+        """Send a signal as soon as `when()` is true."""
+        deadline = time.monotonic() + 30
+        while not when():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "the moment for the signal never came"
+            time.sleep(0.01)
+        process.send_signal(signum)
+
+
+@pytest.fixture
+def asyncup(tmp_path: Path) -> Iterator[Program]:
+    """The program, without any connection."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    program = Program(folder)
+    yield program
+    for process in program.processes:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def connected(asyncup: Program, database: Database, bucket: Bucket) -> Program:
+    """The program with a database and a bucket in its environment."""
+    asyncup.environment = {
+        **database.server.environment,
+        "PGDATABASE": database.name,
+        **bucket.server.environment,
+    }
+    return asyncup
