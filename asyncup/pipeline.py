@@ -173,7 +173,8 @@ class Pipeline:
                     if page is None:
                         self.budget.release(page_bytes)
                         break
-                    self.budget.adjust(sum(map(_weight, page.rows)) - page_bytes)
+                    held = sum(_weight(row) for row in page.rows if not is_deferred(row))
+                    self.budget.adjust(held - page_bytes)
                     await self._load(page)
         except Interrupted:
             return
@@ -198,8 +199,11 @@ class Pipeline:
             await self._load_large(rows[place], tickets[place])
 
     async def _load_large(self, row: Row, ticket: Ticket) -> None:
-        """Fetch one large body, charged twice while the driver holds it twice."""
-        await self.budget.reserve(2 * row[-2])
+        """Fetch one large body, charged twice while the driver holds it twice.
+
+        Until then the row holds nothing of the budget, so that it can be the only one that does.
+        """
+        await self.budget.reserve(ROW_OVERHEAD + 2 * row[-2])
         body = await self._source.body(row)
         if body is None:  # the row has gone since its page was read
             self.budget.release(2 * row[-2])
@@ -245,15 +249,17 @@ class Pipeline:
             await limiter.acquire()
             try:
                 if self._interrupt.draining:
-                    return
+                    raise Interrupted
                 receipt = await self._parts.sending.run(self._attempt, parcel.upload)
-                self._settle(parcel.row, parcel.ticket, Outcome.PUT, receipt.size)
             except Interrupted:
+                limiter.release()
                 return
             except AsyncupError as error:
+                # when this ends the run the place is not given back, so that nobody is sent after it
                 await self._refused(parcel, error)
-            finally:
-                limiter.release()
+            else:
+                self._settle(parcel.row, parcel.ticket, Outcome.PUT, receipt.size)
+            limiter.release()
             if limiter.limit != self._concurrency:
                 limiter.resize(self._concurrency)
 
@@ -390,7 +396,7 @@ def _root(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while stack:
         error = stack.pop()
         if isinstance(error, BaseExceptionGroup):
-            stack.extend(error.exceptions)
+            stack.extend(reversed(error.exceptions))
         else:
             found.append(error)
     known = [error for error in found if isinstance(error, AsyncupError)]

@@ -34,6 +34,17 @@ _NEWER_TYPES = {
 _HEADER_VALUE = 1024
 
 
+def _type_table() -> mimetypes.MimeTypes:
+    """Python's own table with the newer types; made at import, since `mimetypes` looks into files when it first is."""
+    table = mimetypes.MimeTypes()
+    for extension, content_type in _NEWER_TYPES.items():
+        table.add_type(content_type, extension)
+    return table
+
+
+_TYPES = _type_table()
+
+
 def fallback_content_type(body: str | None, base: str) -> str:
     """The content type of a body column of type `base`; a body of None is the row as JSON."""
     return "application/json" if body is None else _FALLBACKS.get(base, "application/octet-stream")
@@ -46,9 +57,6 @@ class ContentTypes:
     """
 
     def __init__(self, fallback: str) -> None:
-        self._types = mimetypes.MimeTypes()
-        for extension, content_type in _NEWER_TYPES.items():
-            self._types.add_type(content_type, extension)
         self._fallback = fallback
         self._known: dict[str, Headers] = {}
 
@@ -57,7 +65,7 @@ class ContentTypes:
         extension = name.rpartition(".")[2].lower() if "." in name else ""
         known = self._known.get(extension)
         if known is None:
-            guess, encoding = self._types.guess_type("x." + extension)
+            guess, encoding = _TYPES.guess_type("x." + extension)
             if encoding is not None:
                 guess = _ENCODINGS.get(encoding)
             known = (("content-type", guess or self._fallback),)
