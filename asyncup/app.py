@@ -162,7 +162,7 @@ class Job:
             peak=pipeline.limiter.peak,
             resumed=self.plan.resumed,
             settled_before=self.plan.settled_before,
-            checkpoint=self.plan.checkpoint,
+            checkpoint=self.plan.checkpoint if pipeline.saved else None,
             dead_letters=self._letters.location if self._letters.letters else None,
             error=error,
             priced=self.plan.priced,
@@ -268,7 +268,7 @@ class Job:
         if self._checkpoints is not None and not config.restart:
             found = await self._checkpoints.load()
             if found is not None and found.finished:
-                found = None
+                found = None  # a finished one starts a new full run
         if found is not None:
             self._check_fingerprint(found, fingerprint)
         self._checkpoint = found or Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp())

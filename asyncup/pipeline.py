@@ -114,6 +114,7 @@ class Pipeline:
         self._parcels: Channel[Parcel] = Channel(max(256, concurrency * CHANNEL_ROWS_PER_SENDER), memory)
         self._letters: list[DeadLetter] = []
         self._saved: Key | None = parts.checkpoint.watermark
+        self.saved = parts.checkpoint.watermark is not None  # whether there is a checkpoint to go on from
         self._saving: asyncio.Task[None] | None = None
         self._read_all = False
         self._started = time.perf_counter()
@@ -247,9 +248,10 @@ class Pipeline:
             except ChannelClosed:
                 return
             await limiter.acquire()
+            if self._interrupt.draining:
+                limiter.release()
+                return
             try:
-                if self._interrupt.draining:
-                    raise Interrupted
                 receipt = await self._parts.sending.run(self._attempt, parcel.upload)
             except Interrupted:
                 limiter.release()
@@ -338,13 +340,13 @@ class Pipeline:
             except AsyncupError:
                 self._letters = letters + self._letters  # unwritten, so no checkpoint may be saved either
                 raise
-        if self._parts.checkpoints is None or (position == self._saved and not final):
-            return
         finished = final and self.complete
+        if self._parts.checkpoints is None or (position == self._saved and not finished):
+            return  # nothing new, or nothing at all: a run that settled nothing must not bind the next one
         await self._parts.checkpoints.save(
             replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
         )
-        self._saved = position
+        self._saved, self.saved = position, True
 
     def _report_progress(self) -> None:
         tally = self._tally

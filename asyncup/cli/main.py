@@ -21,11 +21,12 @@ app = typer.Typer(
     name="asyncup",
     help="Publish the rows of a Postgres table or query as objects in S3.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-app.command("sync", help=sync.HELP, no_args_is_help=True)(sync.sync)
+app.command("sync", help=sync.HELP)(sync.sync)
 app.command("demo", help=demo.HELP)(demo.demo)
 
 

@@ -81,8 +81,8 @@ def _next(job: JobReport) -> str | None:
         return None
     if job.status == PARTIAL:
         return "Next: mend the cause, then run the same command again; it copies every row anew."
+    if job.error is not None and job.error.needs_configuration:
+        return None
     if job.checkpoint is None:
-        return "Next: run the same command again; a run with --limit starts from the beginning."
-    if job.settled_before + job.counts.rows:
-        return f"Next: run the same command again; it resumes from the checkpoint {job.checkpoint}."
-    return "Next: run the same command again; nothing was settled yet."
+        return "Next: run the same command again; it starts from the beginning."
+    return f"Next: run the same command again; it resumes from the checkpoint {job.checkpoint}."
