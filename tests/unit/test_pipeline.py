@@ -255,8 +255,10 @@ async def test_more_failures_than_allowed_end_the_run() -> None:
 
 
 async def test_an_error_of_the_source_ends_the_run_with_what_is_settled_saved() -> None:
-    source = MemorySource(bodies(300), page_rows=100, error=ReadingBroken("read", "t", "gone"), error_at=200)
-    run = FakeRun(source, MemorySink())
+    source = MemorySource(
+        bodies(300), page_rows=100, page_bytes=10_000, error=ReadingBroken("read", "t", "gone"), error_at=200
+    )
+    run = FakeRun(source, MemorySink(), memory=60_000)  # room for one page: the first settles before the third is read
     with pytest.raises(ReadingBroken):
         await run.run()
     assert not run.last.finished
