@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -61,14 +62,11 @@ def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def servers_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def servers_folder() -> Iterator[Path]:
     """A folder for the servers that any user can reach: as root, PostgreSQL runs as nobody."""
-    folder = tmp_path_factory.mktemp("servers")
-    if os.name != "nt" and os.geteuid() == 0:
-        for part in (folder, *folder.parents):
-            if part.name.startswith("pytest-") or part == folder:
-                part.chmod(0o755)
-    return folder
+    with tempfile.TemporaryDirectory(prefix="asyncup-tests-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -49,10 +49,13 @@ class EmbeddedS3:
         }
 
     def make_bucket(self, bucket: str) -> Path:
-        """Make a bucket; returns the folder in which its objects lie."""
-        path = self.folder / bucket
-        path.mkdir(exist_ok=True)
-        return path
+        """Make a bucket; returns the folder in which its objects lie.
+
+        Raises:
+            EmbeddedError: the server refused.
+        """
+        self._client("mkdir", self._remote(bucket))  # through S3: the server would not notice a new folder at once
+        return self.folder / bucket
 
     def download(self, bucket: str, target: Path) -> None:
         """Read every object of a bucket through S3 into files below `target`.
@@ -60,16 +63,21 @@ class EmbeddedS3:
         Raises:
             EmbeddedError: it could not be read.
         """
-        remote = f":s3,provider=Other,region={REGION},env_auth=true,force_path_style=true:{bucket}"
+        self._client("copy", self._remote(bucket), str(target), "--transfers=16", "--checkers=16")
+
+    def _remote(self, bucket: str) -> str:
+        return f":s3,provider=Other,region={REGION},env_auth=true,force_path_style=true:{bucket}"
+
+    def _client(self, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self.program), "copy", remote, str(target), "--transfers=16", "--checkers=16", "--config="],
+            [str(self.program), *arguments, "--config=", "--no-check-certificate"],
             env={**os.environ, **self.environment, "RCLONE_S3_ENDPOINT": self.endpoint_url},
             capture_output=True,
             text=True,
             check=False,
         )
         if done.returncode:
-            raise EmbeddedError(f"reading the bucket back failed: {done.stderr.strip()[-2000:]}")
+            raise EmbeddedError(f"rclone {arguments[0]} failed: {done.stderr.strip()[-2000:]}")
 
 
 @contextlib.contextmanager
