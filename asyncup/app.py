@@ -102,6 +102,7 @@ class Job:
         config = self._config
         destination = parse_destination(config.to)
         content_type = parse_template(config.content_type) if config.content_type is not None else None
+        await asyncio.to_thread(_import_drivers, destination.kind)
         await self._open_source(destination, content_type)
         destination = self._checked_template(destination)
         body_type = self._source.body_type
@@ -353,6 +354,14 @@ async def execute(config: Config, observer: Observer, interrupt: Interrupt) -> R
         await job.close()
     observer.on_event(Finished(report))
     return report
+
+
+def _import_drivers(kind: str) -> None:
+    """Import what takes long to import, in a thread: a caller's event loop goes on meanwhile."""
+    import asyncup.sources.postgres
+
+    if kind == "s3":
+        import asyncup.sinks.s3  # noqa: F401
 
 
 def _cancel(task: asyncio.Task[Any] | None) -> None:

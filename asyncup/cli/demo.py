@@ -69,7 +69,8 @@ def demo(
         print(f"error: {exc.strerror}: {exc.filename}", file=sys.stderr)
         return 1
     except Stopped as exc:
-        print("Interrupted; the servers are stopped and what was temporary is gone.", file=sys.stderr)
+        left = f"{keep} is kept" if keep is not None else "nothing is left behind"
+        print(f"The demo was interrupted: its servers are stopped, {left}.", file=sys.stderr)
         return 128 + exc.signum
 
 
@@ -102,6 +103,8 @@ def _demo(folder: Path, rows: int | None, *, keep: bool) -> int:
         _say("Now the job itself. This is the command; connections come from PG* and AWS_* variables:\n")
         _say("  " + _command_line() + "\n")
         code = _sync(postgres, s3, folder)
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            raise Stopped(code - 128)
         if code not in (0, 3):
             return code
         _say("\nReading every object back through another S3 client (rclone), comparing each byte with its row …")

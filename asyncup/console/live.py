@@ -55,17 +55,23 @@ class LiveView:
     def _frame(self, plan: Plan, progress: Progress, rates: Rates) -> RenderableType:
         counts, estimate = progress.counts, plan.estimated_rows
         done = plan.settled_before + counts.rows
-        bar = Table.grid(padding=(0, 1))
+        head: RenderableType
         if estimate and rates.share is not None:
-            left = "finishing" if self._draining else f"{duration(rates.eta)} left" if rates.eta is not None else ""
-            bar.add_row(
-                ProgressBar(total=estimate, completed=min(done, estimate), width=28),
-                Text(f"{rates.share:>4.0%}", style="bold"),
-                Text(f"{count(done)} of about {count(estimate)} rows (planner's estimate)"),
-                Text(left, style="cyan"),
+            left = (
+                "finishing" if self._draining else f"about {duration(rates.eta)} left" if rates.eta is not None else ""
             )
+            row = Table.grid(padding=(0, 1))
+            for _ in range(4):
+                row.add_column(no_wrap=True, overflow="ellipsis")
+            row.add_row(
+                ProgressBar(total=estimate, completed=min(done, estimate), width=24),
+                Text(f"{rates.share:>4.0%}", style="bold"),
+                Text(left, style="cyan"),
+                Text(f"{count(done)} of {count(estimate)} rows by the planner's estimate"),
+            )
+            head = row
         else:
-            bar.add_row(Text(f"{count(done)} rows"), Text(duration(progress.seconds), style="cyan"))
+            head = Text.assemble((count(done), "bold"), " rows   ", (duration(progress.seconds), "cyan"))
         figures = Text.assemble(
             (f"{rates.objects:,.0f}", "bold"),
             " objects/s   ",
@@ -88,4 +94,4 @@ class LiveView:
         )
         for line in (figures, account):
             line.no_wrap, line.overflow = True, "ellipsis"
-        return Group(bar, figures, account)
+        return Group(head, figures, account)

@@ -13,6 +13,8 @@ from asyncup.plan import Plan
 LINE_SECONDS = 5.0
 #: Failed rows that are shown one by one; all of them are in the dead-letter file.
 SHOWN_FAILURES = 5
+#: A single failed attempt is everyday life and counted; one that fails this often is worth a line.
+SHOWN_ATTEMPT = 3
 #: Repeated waits are shown at most this often.
 WAIT_SECONDS = 5.0
 
@@ -59,7 +61,8 @@ class EventFilter:
                 return None
         if isinstance(event, Waiting):
             now = time.monotonic()
-            if now - self._waited < WAIT_SECONDS:
+            passing = event.attempt < SHOWN_ATTEMPT and event.seconds < 1
+            if passing or now - self._waited < WAIT_SECONDS:
                 return None
             self._waited = now
         return event_line(event)

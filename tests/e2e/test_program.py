@@ -1,0 +1,136 @@
+"""The program itself: version, help, commands, the demo, and the same thing as a library."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+import asyncup as library
+from asyncup.errors import SourceRefused
+from tests.conftest import Bucket, Database, Program
+
+
+def test_the_version_is_printed(asyncup: Program) -> None:
+    run = asyncup("--version")
+    assert (run.code, run.stdout) == (0, f"asyncup {library.__version__}\n")
+
+
+def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "asyncup", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("asyncup ")
+
+
+def test_help_names_every_flag_with_its_default(asyncup: Program) -> None:
+    run = asyncup("sync", "--help", COLUMNS="200")
+    assert run.code == 0
+    for words in ("--table", "--concurrency", "Default: 64", "Default: 256MiB", "Default: skip", "Exit codes"):
+        assert words in run.stdout
+
+
+def test_an_unknown_command_names_the_nearest(asyncup: Program) -> None:
+    run = asyncup("snyc")
+    assert run.code == 2
+    assert "sync" in run.stderr
+
+
+def test_the_version_does_not_import_what_it_does_not_need() -> None:
+    code = "import sys, asyncup.cli.main; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"asyncpg", "botocore", "aiohttp", "uvloop", "filelock"} & set(modules)
+
+
+@pytest.fixture
+def fifty(database: Database) -> Database:
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, b text); INSERT INTO t SELECT n, n FROM generate_series(1, 50) n")
+    return database
+
+
+async def test_the_library_does_what_the_command_does(
+    fifty: Database, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket.server.environment.items():
+        monkeypatch.setenv(name, value)
+    report = await library.sync(
+        table="t", to=f"s3://{bucket.name}/{{id}}", body="b", dsn=fifty.dsn, state=str(tmp_path / "state")
+    )
+    assert report.status == "complete"
+    assert bucket.objects() == {str(n): str(n).encode() for n in range(1, 51)}
+    with pytest.raises(SourceRefused, match="there is no table tt"):
+        await library.sync(table="tt", to="null:", dsn=fifty.dsn, state=str(tmp_path / "state"))
+
+
+def servers_of(folder: Path) -> list[psutil.Process]:
+    """Processes that work in a folder or were started with one."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(folder) in part for part in process.info["cmdline"] or ()):
+            found.append(process)
+    return found
+
+
+@pytest.fixture
+def room() -> object:
+    """A folder for the demo that any user can reach."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="asyncup-tests-", ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_the_demo_copies_real_files_and_compares_every_byte(asyncup: Program, room: Path) -> None:
+    run = asyncup("demo", "--rows=300", TMPDIR=str(room))
+    assert run.code == 0, run.stderr
+    assert (
+        "asyncup sync --table files --to 's3://asyncup-demo/{path}' --body content --content-type '{mime}'"
+        in run.stdout
+    )
+    assert "Complete: 300 rows" in run.stdout
+    assert "All objects are as their rows are: 300 identical" in run.stdout
+    assert list(room.iterdir()) == []
+    assert servers_of(room) == []
+
+
+def test_the_demo_leaves_what_it_is_told_to_keep(asyncup: Program, room: Path) -> None:
+    run = asyncup("demo", "--rows=20", f"--keep={room / 'kept'}")
+    assert run.code == 0, run.stderr
+    assert len([path for path in (room / "kept" / "s3" / "asyncup-demo").rglob("*") if path.is_file()]) == 20
+    assert "export PGHOST=127.0.0.1" in run.stdout
+    assert servers_of(room) == []
+    again = asyncup("demo", "--rows=20", f"--keep={room / 'kept'}")
+    assert again.code == 0, again.stderr
+
+
+@pytest.mark.parametrize("phase", ["Loading", "Now the job"])
+def test_ctrl_c_in_the_demo_cleans_up(asyncup: Program, room: Path, phase: str) -> None:
+    process = asyncup.start("demo", "--rows=4000", TMPDIR=str(room))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(phase):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    run = asyncup.finish(process)
+    assert run.code == 130, run.stderr
+    assert "Traceback" not in run.stderr
+    assert list(room.iterdir()) == []
+    assert servers_of(room) == []
+
+
+def test_a_killed_demo_leaves_no_server_behind(asyncup: Program, room: Path) -> None:
+    process = asyncup.start("demo", "--rows=4000", TMPDIR=str(room))
+    assert process.stdout is not None
+    next(line for line in process.stdout if line.startswith("Loading"))
+    process.kill()
+    asyncup.finish(process)
+    deadline = time.monotonic() + 20
+    while servers_of(room) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert servers_of(room) == []

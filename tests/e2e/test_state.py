@@ -1,0 +1,202 @@
+"""What a run keeps for the next one: checkpoint, fingerprint, lock, dead letters."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Bucket, Database, Program
+from tests.e2e.test_sync import check_shape
+
+ROWS = 3000
+
+
+@pytest.fixture
+def docs(database: Database) -> Database:
+    database.sql(
+        "CREATE TABLE docs (id bigint PRIMARY KEY, content text NOT NULL, name text NOT NULL UNIQUE);"
+        f"INSERT INTO docs SELECT n, 'body ' || n, 'n' || n FROM generate_series(1, {ROWS}) n"
+    )
+    return database
+
+
+def state(program: Program) -> Path:
+    return program.folder / ".asyncup"
+
+
+def interrupted(program: Program, *arguments: str) -> None:
+    """Leave an unfinished checkpoint behind."""
+    process = program.start(*arguments)
+    checkpoint = state(program) / "public.docs.json"
+    program.interrupt(process, when=checkpoint.exists, signum=signal.SIGINT)
+    assert program.finish(process).code == 130
+
+
+def test_another_configuration_does_not_resume_and_says_what_differs(
+    connected: Program, docs: Database, bucket: Bucket
+) -> None:
+    to = f"--to=s3://{bucket.name}/{{id}}"
+    interrupted(connected, "sync", "--table=docs", to, "--body=content")
+    for changed in (
+        ["--where=id > 0"],
+        ["--body=name"],
+        ["--key=name"],
+        ["--content-type=text/plain"],
+        [f"--to=s3://{bucket.name}/x/{{id}}"],
+    ):
+        run = connected("sync", "--table=docs", to, "--body=content", *changed, "--output=json")
+        assert run.code == 2, changed
+        check_shape(run.summary)
+        error = run.summary["error"]
+        assert error["type"] == "StateRefused"
+        field = changed[0][2:].partition("=")[0].replace("-", "_")
+        assert f"{field}: was " in error["message"]
+        assert "--restart" in error["hint"]
+    assert connected("sync", "--table=docs", to, "--body=content").code == 0
+
+
+def test_restart_begins_again_with_another_configuration(connected: Program, docs: Database, bucket: Bucket) -> None:
+    interrupted(connected, "sync", "--table=docs", f"--to=s3://{bucket.name}/a/{{id}}", "--body=content")
+    run = connected(
+        "sync", "--table=docs", f"--to=s3://{bucket.name}/b/{{id}}", "--body=name", "--restart", "--output=json"
+    )
+    assert run.code == 0, run.stderr
+    assert (run.summary["put"], run.summary["resumed"]) == (ROWS, False)
+
+
+def test_a_finished_job_starts_a_new_full_run_whatever_the_flags(connected: Program, docs: Database) -> None:
+    assert connected("sync", "--table=docs", "--to=null:").code == 0
+    run = connected("sync", "--table=docs", "--to=null:x/{id}", "--output=json")
+    assert run.code == 0, run.stderr
+    assert (run.summary["rows"], run.summary["resumed"]) == (ROWS, False)
+
+
+def test_a_second_run_of_a_job_is_refused_while_the_first_runs(
+    connected: Program, docs: Database, bucket: Bucket
+) -> None:
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}"]
+    first = connected.start(*command, "--concurrency=2")
+    while not (state(connected) / "public.docs.json").exists():
+        assert first.poll() is None
+    second = connected(*command, "--output=json")
+    assert second.code == 2
+    assert second.summary["error"]["op"] == "lock job"
+    assert "another run of this job is in progress" in second.summary["error"]["message"]
+    assert connected(*command[:2], "--to=null:", "--name=other").code == 0, "another name is another job"
+    first.send_signal(signal.SIGINT)
+    assert connected.finish(first).code == 130
+
+
+def test_a_trial_leaves_no_checkpoint_and_does_not_touch_one(
+    connected: Program, docs: Database, bucket: Bucket
+) -> None:
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", "--body=content"]
+    run = connected(*command, "--limit=10", "--output=json")
+    assert run.code == 0, run.stderr
+    assert (run.summary["rows"], run.summary["checkpoint"]) == (10, None)
+    assert not list(state(connected).glob("*.json"))
+    interrupted(connected, *command)
+    before = (state(connected) / "public.docs.json").read_bytes()
+    assert connected(*command, "--limit=10").code == 0
+    assert (state(connected) / "public.docs.json").read_bytes() == before
+
+
+def test_state_is_private_and_ignored_by_git(connected: Program, docs: Database) -> None:
+    assert connected("sync", "--table=docs", "--to=null:", "--state=kept/here").code == 0
+    folder = connected.folder / "kept" / "here"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "public.docs.json").stat().st_mode) == 0o600
+    assert (folder / ".gitignore").read_text() == "*\n"
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden", "ä" * 100, 'quo"ted name', "x" * 300])
+def test_any_job_name_is_kept_inside_the_state_folder(connected: Program, docs: Database, name: str) -> None:
+    run = connected("sync", "--table=docs", "--to=null:", f"--name={name}", "--output=json")
+    assert run.code == 0, run.stderr
+    assert run.summary["jobs"][0]["name"] == name
+    checkpoint = Path(connected.folder, run.summary["checkpoint"])
+    assert checkpoint.parent == state(connected)
+    assert json.loads(checkpoint.read_text())["name"] == name
+
+
+def test_a_broken_checkpoint_is_refused_with_the_way_on(connected: Program, docs: Database) -> None:
+    state(connected).mkdir()
+    (state(connected) / "public.docs.json").write_text('{"version": 99}')
+    run = connected("sync", "--table=docs", "--to=null:", "--output=json")
+    assert run.code == 2
+    assert "--restart" in run.summary["error"]["hint"]
+    assert connected("sync", "--table=docs", "--to=null:", "--restart").code == 0
+
+
+def test_failed_rows_are_in_the_dead_letter_file_and_the_exit_code_says_so(
+    connected: Program, database: Database, bucket: Bucket
+) -> None:
+    database.sql(
+        "CREATE TABLE docs (id int PRIMARY KEY, name text UNIQUE NOT NULL);"
+        "INSERT INTO docs SELECT n, CASE WHEN n % 100 = 0 THEN E'tab\\t' || n ELSE 'n' || n END "
+        "FROM generate_series(1, 500) n"
+    )
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{name}}", "--output=json"]
+    run = connected(*command)
+    assert run.code == 3, run.stderr
+    check_shape(run.summary)
+    summary = run.summary
+    assert (summary["status"], summary["put"], summary["failed"]) == ("partial", 495, 5)
+    header, *letters = map(json.loads, Path(connected.folder, summary["dead_letters"]).read_text().splitlines())
+    assert header["job"]["table"] == "public.docs"
+    assert header["job"]["to"] == f"s3://{bucket.name}/{{name}}"
+    assert database.server.environment["PGPASSWORD"] not in json.dumps(header)
+    assert [letter["key"] for letter in letters] == [["100"], ["200"], ["300"], ["400"], ["500"]]
+    assert {letter["error"] for letter in letters} == {"RowRefused"}
+    assert all("control character" in letter["message"] for letter in letters)
+    assert run.stderr.count(" failed: ") == 5
+
+    database.sql("UPDATE docs SET name = 'mended' || id WHERE id % 100 = 0")
+    again = connected(*command)
+    assert again.code == 0, again.stderr
+    assert again.summary["dead_letters"] is None
+    assert not Path(connected.folder, summary["dead_letters"]).exists()
+
+
+def test_failures_of_an_interrupted_run_are_not_forgotten_by_the_one_that_resumes(
+    connected: Program, database: Database, bucket: Bucket
+) -> None:
+    database.sql(
+        f"CREATE TABLE docs (id int PRIMARY KEY, content text); INSERT INTO docs SELECT n, "
+        f"CASE WHEN n > 10 THEN 'x' END FROM generate_series(1, {ROWS}) n"
+    )
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", "--body=content", "--on-null=fail"]
+    interrupted(connected, *command)
+    run = connected(*command, "--output=json")
+    assert run.code == 3, "ten rows failed, if not in this run"
+    assert (run.summary["status"], run.summary["failed"]) == ("partial", 0)
+    assert run.summary["jobs"][0]["total"] == ROWS
+    letters = Path(connected.folder, run.summary["dead_letters"]).read_text().splitlines()[1:]
+    assert len(letters) == 10
+
+
+def test_max_failures_ends_the_run(connected: Program, database: Database, bucket: Bucket) -> None:
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, b text); INSERT INTO t SELECT n FROM generate_series(1, 2000) n")
+    command = ["sync", "--table=t", f"--to=s3://{bucket.name}/{{id}}", "--body=b", "--on-null=fail", "--output=json"]
+    run = connected(*command, "--max-failures=100")
+    assert run.code == 1
+    check_shape(run.summary)
+    assert (run.summary["status"], run.summary["error"]["type"]) == ("aborted", "TooManyFailures")
+
+
+def test_a_dead_letter_file_is_never_written_over_something_else(connected: Program, docs: Database) -> None:
+    precious = connected.folder / "precious.txt"
+    precious.write_text("not dead letters\n")
+    run = connected("sync", "--table=docs", "--to=null:", f"--dead-letters={precious}")
+    assert run.code == 2
+    assert precious.read_text() == "not dead letters\n"
+
+
+def test_a_dead_letter_file_that_cannot_be_written_ends_the_run(connected: Program, docs: Database) -> None:
+    run = connected("sync", "--table=docs", "--to=null:", "--dead-letters=missing/folder/file.jsonl", "--output=json")
+    assert run.code == 2
+    assert run.summary["error"]["op"] == "open dead letters"
