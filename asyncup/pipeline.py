@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -77,12 +78,8 @@ class Parts:
     interrupt: Interrupt
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Rows on the way to the feeder, all under tickets already."""
-
-    rows: Sequence[Row]
-    tickets: Sequence[Ticket]
+#: Rows on the way to the feeder, each under its ticket already; the feeder takes them out one by one.
+Load = deque[tuple[Row, Ticket]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,28 +173,26 @@ class Pipeline:
                         break
                     held = sum(_weight(row) for row in page.rows if not is_deferred(row))
                     self.budget.adjust(held - page_bytes)
-                    await self._load(page)
+                    load, large = self._track(page)
+                    del page
+                    await self._loads.send(load)
+                    for row, ticket in large:
+                        await self._load_large(row, ticket)
         except Interrupted:
             return
         self._read_all = True
         self._loads.close()
 
-    async def _load(self, page: Page) -> None:
-        rows = page.rows
-        shape = self._source.shape
-        tickets: list[Ticket] = []
-        for start in range(0, len(rows), TICKET_ROWS):
-            part = rows[start : start + TICKET_ROWS]
-            tickets += [self.watermark.track(len(part), shape.key(part[-1]))] * len(part)
-        deferred = [place for place, row in enumerate(rows) if is_deferred(row)]
-        if not deferred:
-            await self._loads.send(Load(rows, tickets))
-            return
-        present = [place for place in range(len(rows)) if not is_deferred(rows[place])]
-        if present:
-            await self._loads.send(Load([rows[place] for place in present], [tickets[place] for place in present]))
-        for place in deferred:
-            await self._load_large(rows[place], tickets[place])
+    def _track(self, page: Page) -> tuple[Load, list[tuple[Row, Ticket]]]:
+        """Put the page's rows under tickets, in key order; those whose body is still to be fetched come apart."""
+        load: Load = deque()
+        large: list[tuple[Row, Ticket]] = []
+        for start in range(0, len(page.rows), TICKET_ROWS):
+            rows = page.rows[start : start + TICKET_ROWS]
+            ticket = self.watermark.track(len(rows), self._source.shape.key(rows[-1]))
+            for row in rows:
+                (large if is_deferred(row) else load).append((row, ticket))
+        return load, large
 
     async def _load_large(self, row: Row, ticket: Ticket) -> None:
         """Fetch one large body, charged twice while the driver holds it twice.
@@ -211,31 +206,35 @@ class Pipeline:
             self._settle(row, ticket, Outcome.SKIPPED)
             return
         self.budget.adjust(len(body) - 2 * row[-2])
-        await self._loads.send(Load([(*row[:-2], len(body), body)], [ticket]))
+        await self._loads.send(deque([((*row[:-2], len(body), body), ticket)]))
 
     # --- rendering --------------------------------------------------------------------------------------------
 
     async def _feed(self) -> None:
         """Render rows and hand them to the senders, waiting when they have enough."""
-        parcels, render = self._parcels, self._renderer.render
         while True:
             try:
-                load = await self._loads.receive()
+                await self._render(await self._loads.receive())
             except ChannelClosed:
                 break
-            for row, ticket in zip(load.rows, load.tickets, strict=True):
-                try:
-                    upload = render(row)
-                except RowRefused as error:
-                    await self._fail(row, ticket, self._renderer.key_of(row), error)
-                    continue
-                if upload is None:
-                    self._settle(row, ticket, Outcome.SKIPPED)
-                    continue
-                parcel, weight = Parcel(upload, ticket, row), len(upload.body)
-                if not parcels.offer(parcel, weight):
-                    await parcels.send(parcel, weight)
-        parcels.close()
+        self._parcels.close()
+
+    async def _render(self, load: Load) -> None:
+        """Render a load's rows, letting go of each one, since it may be sent and given back before the last is."""
+        parcels, render = self._parcels, self._renderer.render
+        while load:
+            row, ticket = load.popleft()
+            try:
+                upload = render(row)
+            except RowRefused as error:
+                await self._fail(row, ticket, self._renderer.key_of(row), error)
+                continue
+            if upload is None:
+                self._settle(row, ticket, Outcome.SKIPPED)
+                continue
+            parcel, weight = Parcel(upload, ticket, row), len(upload.body)
+            if not parcels.offer(parcel, weight):
+                await parcels.send(parcel, weight)
 
     # --- sending ----------------------------------------------------------------------------------------------
 
@@ -261,6 +260,7 @@ class Pipeline:
                 await self._refused(parcel, error)
             else:
                 self._settle(parcel.row, parcel.ticket, Outcome.PUT, receipt.size)
+            del parcel  # its bytes are given back: a sender that waits for the next one must not hold them
             limiter.release()
             if limiter.limit != self._concurrency:
                 limiter.resize(self._concurrency)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import tracemalloc
 
 import pytest
 
@@ -21,7 +22,7 @@ from asyncup.errors import (
     Unreachable,
 )
 from asyncup.events import Draining, Progress, RowFailed
-from asyncup.model import ROW_OVERHEAD, Counts, Outcome, Upload
+from asyncup.model import ROW_OVERHEAD, Counts, Outcome, Receipt, Row, Upload
 from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource
 from tests.unit.runs import FRESH, FakeRun, bodies, key, until
 
@@ -144,6 +145,32 @@ async def test_a_row_that_is_larger_than_the_whole_budget_passes_alone() -> None
     assert len(run.sink.objects) == 64
     assert run.pipeline.budget.used == 0
     assert run.pipeline.budget.peak == 2 * large + ROW_OVERHEAD
+
+
+async def test_what_is_held_in_memory_is_what_the_budget_says() -> None:
+    """Waiting senders, the reader and the feeder hold no row that is settled."""
+    size, memory = 500_000, 4_000_000
+
+    class Generating(MemorySource):
+        async def body(self, row: Row) -> bytes | None:
+            await asyncio.sleep(0)
+            return bytes(size)
+
+    class Forgetting(MemorySink):
+        async def put(self, upload: Upload) -> Receipt:
+            await asyncio.sleep(0)
+            return Receipt(upload.key, len(upload.body))
+
+    shared = bytes(size)
+    run = FakeRun(Generating([shared] * 200, page_bytes=100_000), Forgetting(), concurrency=64, memory=memory)
+    tracemalloc.start()
+    try:
+        assert await run.run() is True
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert run.tally.bytes == 200 * size
+    assert peak < memory + 2 * size
 
 
 async def test_a_deferred_body_that_has_gone_is_skipped_and_counted() -> None:
