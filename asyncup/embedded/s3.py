@@ -63,14 +63,22 @@ class EmbeddedS3:
         Raises:
             EmbeddedError: it could not be read.
         """
-        self._client("copy", self._remote(bucket), str(target), "--transfers=16", "--checkers=16")
+        self._client(
+            "copy",
+            self._remote(bucket),
+            str(target),
+            "--transfers=16",
+            "--checkers=16",
+            "--use-server-modtime",
+            "--s3-no-head-object",
+        )
 
     def _remote(self, bucket: str) -> str:
         return f":s3,provider=Other,region={REGION},env_auth=true,force_path_style=true:{bucket}"
 
     def _client(self, *arguments: str) -> None:
         done = subprocess.run(
-            [str(self.program), *arguments, "--config=", "--no-check-certificate"],
+            [str(self.program), *arguments, "--config=", "--no-check-certificate", "--timeout=10s", "--contimeout=5s"],
             env={**os.environ, **self.environment, "RCLONE_S3_ENDPOINT": self.endpoint_url},
             capture_output=True,
             text=True,
@@ -97,7 +105,9 @@ def embedded_s3(
     server = Server(
         [*start_command(program, folder, port, access_key, secret_key), *options],
         log=folder.parent / f"{folder.name}.log",
-        stop_signal=signal.SIGTERM,
+        stop_signal=getattr(
+            signal, "SIGKILL", signal.SIGTERM
+        ),  # it keeps nothing in memory, and would wait for clients
     )
     try:
         server.wait_ready(lambda: answers(port), "the S3 server")

@@ -19,9 +19,23 @@ from asyncup.errors import DestinationRefused, RowRefused, ServerFault
 from asyncup.model import Receipt, Upload
 
 #: What only this one file cannot have.
-_ROW_ERRORS = frozenset({errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EINVAL, errno.EILSEQ})
+_ROW_ERRORS = frozenset(
+    {
+        errno.ENAMETOOLONG,
+        errno.EISDIR,
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.EINVAL,
+        errno.EILSEQ,
+        errno.EFBIG,
+    }
+)
 #: What every file after it would meet as well.
 _RUN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+#: What may end when somebody makes room.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: Segments that name no file of their own.
+_DOTS = frozenset({"", ".", ".."})
 
 
 class DirectorySink:
@@ -55,14 +69,17 @@ class DirectorySink:
         self._real_root = os.path.realpath(root)
 
     def _write(self, upload: Upload) -> Receipt:
-        if any(part == "" for part in upload.key.split("/")) or ("\\" in upload.key and os.sep == "\\"):
+        if not self._real_root:
+            self._check()
+        segments = upload.key.split("/")
+        if not _DOTS.isdisjoint(segments) or "\0" in upload.key or ("\\" in upload.key and os.sep == "\\"):
             raise RowRefused(
                 "put",
                 upload.key,
-                "as a file path it would be another name: it has an empty segment",
+                "as a file path it would be another name: it has an empty segment, one of dots, or a NUL",
                 "change the template in --to",
             )
-        path = os.path.join(self._real_root, *upload.key.split("/"))
+        path = os.path.join(self._real_root, *segments)
         folder = os.path.dirname(path)
         temporary = os.path.join(folder, f".asyncup-{uuid4().hex}.part")
         try:
@@ -81,10 +98,10 @@ class DirectorySink:
         return Receipt(upload.key, len(upload.body))
 
     def _make_folder(self, folder: str, key: str) -> None:
-        os.makedirs(folder, exist_ok=True)
         real = os.path.realpath(folder)
         if os.path.commonpath([real, self._real_root]) != self._real_root:
             raise RowRefused("put", key, f"its folder leads out of {self._root} through a symbolic link")
+        os.makedirs(folder, exist_ok=True)
         self._folders.add(folder)
 
 
@@ -94,4 +111,4 @@ def _mapped(exc: OSError, key: str) -> RowRefused | DestinationRefused | ServerF
         return RowRefused("put", key, f"it cannot be a file: {reason}", "change the template in --to")
     if exc.errno in _RUN_ERRORS:
         return DestinationRefused("put", key, reason, "give a folder that can be written to")
-    return ServerFault("put", key, reason, "is the disk full?" if exc.errno == errno.ENOSPC else None)
+    return ServerFault("put", key, reason, "make room on the disk" if exc.errno in _FULL else None)

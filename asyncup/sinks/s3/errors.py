@@ -6,18 +6,18 @@ names; what is unknown is judged by its HTTP status.
 
 from __future__ import annotations
 
-import asyncio
+import socket
 import ssl
 from typing import Any
 
 import aiohttp
 from botocore import exceptions as boto
-from botocore.parsers import ResponseParserError
 
 from asyncup.errors import (
     AsyncupError,
     ConnectionLost,
     DestinationRefused,
+    Disposition,
     PayloadCorrupted,
     RowRefused,
     ServerFault,
@@ -87,6 +87,8 @@ ROW = frozenset(
         "InvalidURI",
     }
 )
+#: What is asked of the destination. Every other operation fetches credentials.
+_OPERATIONS = frozenset({"HeadBucket", "PutObject"})
 _DENIED = "the credentials need s3:PutObject on this bucket and prefix (and kms:GenerateDataKey where it encrypts)"
 
 
@@ -101,7 +103,7 @@ def from_status(
     text = f"{code}: {message}" if code and message else code or message or f"HTTP status {status}"
     if code in RUN:
         return DestinationRefused(op, subject, text, RUN[code])
-    if code in STALE or status in (301, 307, 308):
+    if code in STALE or status in (301, 302, 303, 307, 308):
         return StaleRequest(op, subject, text, STALE.get(code, STALE["PermanentRedirect"]))
     if code in CORRUPTED:
         return PayloadCorrupted(op, subject, text)
@@ -118,35 +120,50 @@ def from_status(
 
 
 def from_botocore(exc: Exception, op: str, subject: str, *, accepted: bool = False) -> AsyncupError:
-    """The error for an exception of botocore, aiohttp or the network beneath them."""
+    """The error for an exception of a request: of botocore, of aiohttp or of the network beneath them."""
     if isinstance(exc, boto.ClientError):
         return _from_client_error(exc, op, subject, accepted=accepted)
+    if isinstance(exc, boto.BotoCoreError) and not isinstance(exc, (boto.HTTPClientError, boto.ConnectionError)):
+        return _from_settings(exc, op, subject)
     reason = str(exc) or exc.__class__.__name__
-    cause = exc.kwargs.get("error") if isinstance(exc, boto.HTTPClientError) else exc
-    if isinstance(exc, boto.SSLError) or isinstance(cause, (ssl.SSLError, aiohttp.ClientSSLError)):
+    cause = exc.kwargs.get("error", exc) if isinstance(exc, boto.BotoCoreError) else exc
+    if isinstance(exc, boto.SSLError) or isinstance(cause, (ssl.SSLError, aiohttp.ClientSSLError, FileNotFoundError)):
         return DestinationRefused(
             op, subject, f"TLS failed: {cause}", "give the server's authority with --ca-bundle, or check --endpoint-url"
         )
     if isinstance(exc, boto.ProxyConnectionError):
         return Unreachable(op, subject, f"the proxy cannot be reached: {reason}", "check HTTP_PROXY and HTTPS_PROXY")
-    if isinstance(exc, (boto.EndpointConnectionError, boto.ConnectTimeoutError)):
+    if isinstance(exc, boto.ConnectTimeoutError) or isinstance(cause, (aiohttp.ClientConnectorError, socket.gaierror)):
         return Unreachable(op, subject, f"S3 cannot be reached: {reason}", "check --endpoint-url, --region and network")
-    if isinstance(exc, (boto.HTTPClientError, ResponseParserError, TimeoutError, asyncio.IncompleteReadError)):
-        return ConnectionLost(op, subject, f"the exchange broke: {reason}" if str(exc) else "no answer in time")
-    if isinstance(exc, (aiohttp.ClientError, OSError)):
-        return ConnectionLost(op, subject, f"the exchange broke: {reason}")
+    if isinstance(exc, boto.HTTPClientError) and isinstance(cause, ValueError) and not isinstance(cause, UnicodeError):
+        return DestinationRefused(
+            op,
+            subject,
+            f"the request cannot be sent: {cause}",
+            "check AWS_ACCESS_KEY_ID, AWS_SESSION_TOKEN and --endpoint-url for characters that do not belong there",
+        )
+    if isinstance(exc, TimeoutError):
+        return ConnectionLost(op, subject, "no answer in time")
+    # the rest: a reset, which botocore calls a failure to connect, and answers over which its parser stumbles
+    if isinstance(exc, boto.ConnectionError):
+        reason = str(cause)
+    elif not isinstance(exc, (boto.HTTPClientError, aiohttp.ClientError, OSError)):
+        reason = repr(exc)
+    return ConnectionLost(op, subject, f"the exchange broke: {reason}")
+
+
+def _from_settings(exc: Exception, op: str, subject: str) -> DestinationRefused:
+    """The error for what botocore refuses before anything is sent."""
     if isinstance(exc, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
         return DestinationRefused(
             "find credentials",
             subject,
-            reason,
+            str(exc),
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a --profile, or use --no-sign-request",
         )
     if isinstance(exc, boto.ProfileNotFound):
-        return DestinationRefused("find credentials", subject, reason, "check --profile and ~/.aws/config")
-    if isinstance(exc, (boto.BotoCoreError, ValueError)):
-        return DestinationRefused(op, subject, reason, "check --to, --endpoint-url, --region and --profile")
-    raise exc
+        return DestinationRefused("find credentials", subject, str(exc), "check --profile and ~/.aws/config")
+    return DestinationRefused(op, subject, str(exc), "check --to, --endpoint-url, --region and --profile")
 
 
 def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted: bool) -> AsyncupError:
@@ -156,12 +173,15 @@ def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted
     status = int(metadata.get("HTTPStatusCode") or 0)
     code = str(error.get("Code") or "")
     wish = metadata.get("HTTPHeaders", {}).get("retry-after", "")
-    return from_status(
+    mapped = from_status(
         status,
         "" if code.isdigit() else code,
         str(error.get("Message") or ""),
         op,
         subject,
         accepted=accepted,
-        retry_after=min(float(wish), 60.0) if wish.isdigit() else None,
+        retry_after=min(float(wish), 60.0) if wish.isdecimal() else None,
     )
+    if exc.operation_name in _OPERATIONS or mapped.disposition is Disposition.RETRY:
+        return mapped
+    return DestinationRefused("find credentials", subject, str(exc), "check the role and the --profile it comes from")

@@ -72,8 +72,11 @@ class S3Sink:
                 answer = await self._put_object(**arguments)
         except Exception as exc:  # botocore lets some errors of aiohttp and of the network through as they are
             raise from_botocore(exc, "put", upload.key, accepted=self._accepted) from exc
-        if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") != 200:
-            raise ConnectionLost("put", upload.key, "the answer is not a success")
+        metadata = answer.get("ResponseMetadata", {})
+        # S3 names an ETag and sends no body; a 200 with another body comes from something in between
+        empty = metadata.get("HTTPHeaders", {}).get("content-length") == "0"
+        if metadata.get("HTTPStatusCode") != 200 or not (answer.get("ETag") or empty):
+            raise ConnectionLost("put", upload.key, "the answer does not say that the object is stored")
         self._accepted = True
         return Receipt(upload.key, size, answer.get("ETag"))
 

@@ -1,0 +1,339 @@
+"""The promises of the protocol `Sink`, on every sink: what is acknowledged is there, byte for byte, under its own name.
+
+Objects are read back past the sink: from its memory, as files, or with another S3 client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import json
+import os
+import random
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+
+from asyncup.errors import DestinationRefused
+from asyncup.model import Receipt, Upload
+from asyncup.protocols import Sink
+from asyncup.sinks.directory import DirectorySink
+from asyncup.sinks.null import NullSink
+from asyncup.sinks.s3 import S3Settings, S3Sink
+from asyncup.testing import MemorySink
+from tests.conftest import Bucket
+
+#: Names in which somebody on the way might decode, encode, fold, split or clean something.
+KEYS = (
+    "plain.txt",
+    "a/b/c/d.bin",
+    "with some spaces.txt",
+    " space first",
+    "space last ",
+    "plus+plus",
+    "100%",
+    "%2F and %25 and %zz",
+    "a&b=c;d",
+    "what?x=1",
+    "frag#ment",
+    "single'double\"back`",
+    "<xml>&amp;</xml>",
+    "at@colon:dollar$comma,",
+    "star*(round)[square]{curly}|^~!",
+    "back\\slash",
+    "ünï/çødé",
+    "composed \u00e9",
+    "decomposed e\u0301",
+    "日本語/鍵.txt",
+    "emoji-🗝/🚀",
+    "...three dots",
+    "..two/.one/one./two..",
+    "a..b/c.d",
+    ".hidden",
+    "~/home",
+    "/".join(["k" * 255] * 3 + ["k" * 200, "k" * 55]),  # 1,024 bytes, the most that S3 takes
+    "/".join(["鍵" * 85] * 4),  # segments of 255 bytes, the most that file systems take
+)
+#: Names that S3 has and no file system does.
+FREE_KEYS = ("/", "//", "/leading", "double//slash", "trailing/", "trailing", "l" * 1024, "鍵" * 341 + "x")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A destination: how to open a sink to it, and how to look into it past the sink."""
+
+    open: Callable[[], Awaitable[Sink]]
+    objects: Callable[[], dict[str, bytes]]
+    content_types: Callable[[], dict[str, str]] = dict
+    is_s3: bool = False
+    port: int = 0
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[ThreadedMotoServer]:
+    """Moto's server: the behaviour of S3 without its signatures."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def memory() -> Place:
+    sink = MemorySink()
+
+    async def opened() -> Sink:
+        return sink
+
+    return Place(
+        opened,
+        lambda: {key: upload.body for key, upload in sink.objects.items()},
+        lambda: {key: dict(upload.headers)["content-type"] for key, upload in sink.objects.items()},
+    )
+
+
+@pytest.fixture
+def null() -> Place:
+    async def opened() -> Sink:
+        return NullSink()
+
+    return Place(opened, dict)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Place:
+    root = tmp_path / "objects"
+
+    async def opened() -> Sink:
+        return DirectorySink(root, threads=8)
+
+    return Place(opened, lambda: files_below(root))
+
+
+@pytest.fixture
+def rclone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
+    for name, value in bucket.server.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def content_types() -> dict[str, str]:
+        remote = f":s3,provider=Other,region=us-east-1,env_auth=true,force_path_style=true:{bucket.name}"
+        listing = subprocess.run(
+            [str(bucket.server.program), "lsjson", "-R", "--files-only", "--config=", remote],
+            env={**os.environ, "RCLONE_S3_ENDPOINT": bucket.server.endpoint_url},
+            capture_output=True,
+            check=True,
+        )
+        return {entry["Path"]: entry["MimeType"] for entry in json.loads(listing.stdout)}
+
+    return Place(
+        lambda: S3Sink.open(S3Settings(bucket.name)),
+        bucket.objects,
+        content_types,
+        is_s3=True,
+        port=bucket.server.port,
+    )
+
+
+@pytest.fixture
+def aws(moto: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A bucket of moto's, read with boto3."""
+    host, port = moto.get_host_and_port()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "moto takes every one")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    bucket = "bucket-" + hashlib.md5(request.node.name.encode()).hexdigest()
+    client = boto3.client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket=bucket)
+
+    def keys() -> list[str]:
+        return [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+    yield Place(
+        lambda: S3Sink.open(S3Settings(bucket)),
+        lambda: {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys()},
+        lambda: {key: client.head_object(Bucket=bucket, Key=key)["ContentType"] for key in keys()},
+        is_s3=True,
+        port=port,
+    )
+    client.close()
+
+
+@pytest.fixture(params=["memory", "directory", "rclone", "aws"])
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+async def sink(place: Place) -> AsyncIterator[Sink]:
+    opened = await place.open()
+    yield opened
+    await opened.close()
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def content(size: int) -> bytes:
+    """Bytes of every value, the same ones every time."""
+    return random.Random(size).randbytes(size)
+
+
+async def test_bodies_of_every_size_arrive_byte_for_byte(place: Place, sink: Sink) -> None:
+    bodies = {f"bodies/{size}": content(size) for size in (0, 1, 4096, 65_537, 1 << 20, 20_000_000)}
+    for key, body in bodies.items():
+        await sink.put(Upload(key, body))
+    found = await asyncio.to_thread(place.objects)
+    assert found.keys() == bodies.keys()
+    assert [key for key, body in bodies.items() if found[key] != body] == []
+
+
+async def test_keys_arrive_as_they_are_written(place: Place, sink: Sink) -> None:
+    for key in KEYS:
+        await sink.put(Upload(key, key.encode()))
+    assert await asyncio.to_thread(place.objects) == {key: key.encode() for key in KEYS}
+
+
+@pytest.mark.parametrize("place", ["memory", "aws"], indirect=True)
+async def test_keys_that_no_file_system_has_arrive_as_they_are_written(place: Place, sink: Sink) -> None:
+    for key in FREE_KEYS:
+        await sink.put(Upload(key, key.encode()))
+    assert await asyncio.to_thread(place.objects) == {key: key.encode() for key in FREE_KEYS}
+
+
+async def test_an_object_is_replaced_whole(place: Place, sink: Sink) -> None:
+    for body in (content(100_000), b"short", b"", content(200_000)):
+        await sink.put(Upload("again", body))
+        assert await asyncio.to_thread(place.objects) == {"again": body}
+
+
+async def test_a_check_writes_nothing(place: Place, sink: Sink) -> None:
+    await sink.check()
+    assert await asyncio.to_thread(place.objects) == {}
+
+
+@pytest.mark.parametrize("place", ["memory", "rclone", "aws"], indirect=True)
+async def test_the_content_type_is_kept(place: Place, sink: Sink) -> None:
+    types = {
+        "page": "text/html; charset=utf-8",
+        "odd.txt": 'application/x-"odd"; a=b, c',
+        "sub/image.png": "image/png",
+    }
+    for key, content_type in types.items():
+        await sink.put(Upload(key, b"body", (("content-type", content_type),)))
+    assert await asyncio.to_thread(place.content_types) == types
+
+
+@pytest.mark.parametrize("place", ["memory", "null", "directory", "rclone", "aws"], indirect=True)
+async def test_the_receipt_is_about_the_object(place: Place, sink: Sink) -> None:
+    receipt = await sink.put(Upload("of this", b"object"))
+    # for an object that is neither encrypted nor in parts, S3's ETag is the MD5 of its bytes
+    etag = f'"{hashlib.md5(b"object").hexdigest()}"' if place.is_s3 else None
+    assert receipt == Receipt("of this", 6, etag)
+
+
+@pytest.mark.parametrize("place", ["memory", "directory", "rclone"], indirect=True)
+async def test_sixty_four_puts_at_once_arrive_each_with_its_own_bytes(place: Place, sink: Sink) -> None:
+    uploads = [Upload(f"{number % 7}/{number}", content(1000 * number)) for number in range(64)]
+    receipts = await asyncio.gather(*[sink.put(upload) for upload in uploads])
+    assert [(receipt.key, receipt.size) for receipt in receipts] == [(one.key, len(one.body)) for one in uploads]
+    assert await asyncio.to_thread(place.objects) == {upload.key: upload.body for upload in uploads}
+
+
+@pytest.mark.parametrize("place", ["memory", "directory", "rclone"], indirect=True)
+async def test_a_cancelled_put_leaves_the_sink_usable_and_no_half_object(place: Place, sink: Sink) -> None:
+    body = content(300_000)
+    for rounds in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55):
+        task = asyncio.create_task(sink.put(Upload(f"cancelled/{rounds}", body)))
+        for _ in range(rounds):  # each round of the loop brings the put to another place
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() or isinstance(task.result(), Receipt)
+    await asyncio.gather(*[sink.put(Upload(f"after/{number}", body)) for number in range(64)])
+    await sink.close()
+    await asyncio.to_thread(join_threads)
+    found = await asyncio.to_thread(place.objects)
+    assert {key for key in found if key.startswith("after/")} == {f"after/{number}" for number in range(64)}
+    assert {key for key, kept in found.items() if kept != body} == set()
+
+
+@pytest.mark.parametrize("place", ["memory", "null", "directory", "rclone"], indirect=True)
+async def test_closing_leaves_no_task_connection_or_thread(place: Place) -> None:
+    tasks = asyncio.all_tasks()
+    sink = await place.open()
+    await sink.check()
+    await asyncio.gather(*[sink.put(Upload(f"object {number}", b"body")) for number in range(20)])
+    assert bool(connections(place.port)) == place.is_s3  # so there is something to close
+    await sink.close()
+    assert asyncio.all_tasks() == tasks
+    assert connections(place.port) == []
+    await asyncio.to_thread(join_threads)
+    gc.collect()  # what was left open would warn now, and warnings are errors
+
+
+@pytest.mark.parametrize("place", ["null", "directory", "rclone", "aws"], indirect=True)
+async def test_a_sink_can_be_closed_unused_and_twice(place: Place) -> None:
+    sink = await place.open()
+    await sink.close()
+    await sink.close()
+
+
+@pytest.mark.parametrize("place", ["rclone", "aws"], indirect=True)
+async def test_a_missing_bucket_is_refused_by_check_and_by_put(place: Place) -> None:
+    sink = await S3Sink.open(S3Settings("no-such-bucket"))
+    for call in (sink.check, lambda: sink.put(Upload("key", b"body"))):
+        with pytest.raises(DestinationRefused) as caught:
+            await call()
+        assert caught.value.hint is not None
+        assert "--to" in caught.value.hint
+    await sink.close()
+
+
+async def test_a_directory_that_cannot_be_is_refused_by_check_and_by_put(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    sink = DirectorySink(tmp_path / "file" / "folder", threads=1)
+    for call in (sink.check, lambda: sink.put(Upload("key", b"body"))):
+        with pytest.raises(DestinationRefused, match="Not a directory"):
+            await call()
+    await sink.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "wrong"),
+    [("AWS_SECRET_ACCESS_KEY", "not the secret of this key"), ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")],
+)
+async def test_wrong_credentials_are_refused_with_the_name_of_their_variable(
+    rclone: Place, monkeypatch: pytest.MonkeyPatch, variable: str, wrong: str
+) -> None:
+    monkeypatch.setenv(variable, wrong)
+    sink = await rclone.open()
+    with pytest.raises(DestinationRefused) as caught:
+        await sink.put(Upload("key", b"body"))
+    assert variable in str(caught.value.hint)
+    assert wrong not in f"{caught.value} {caught.value.hint}"
+    assert rclone.objects() == {}
+    await sink.close()
+
+
+def connections(port: int) -> list[str]:
+    """This process's connections to a port."""
+    found = psutil.Process().net_connections(kind="tcp")
+    return [str(one) for one in found if one.raddr and one.raddr.port == port]
+
+
+def join_threads() -> None:
+    """Wait for the threads of closed directory sinks, which end by themselves."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("asyncup-file"):
+            thread.join(10)
+            assert not thread.is_alive()
