@@ -34,8 +34,8 @@ def timestamp() -> str:
 class Column:
     """A column of the source.
 
-    `type` is the type as SQL writes it (`format_type`), `base` the `typname` beneath any domain: it decides how a
-    format spec decodes the value.
+    `type` is the type beneath any domain as SQL writes it (`format_type`), for casts; `base` is its `typname`, which
+    decides how a format spec decodes the value.
     """
 
     name: str

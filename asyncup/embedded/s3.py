@@ -69,8 +69,6 @@ class EmbeddedS3:
             str(target),
             "--transfers=16",
             "--checkers=16",
-            "--use-server-modtime",
-            "--s3-no-head-object",
         )
 
     def _remote(self, bucket: str) -> str:

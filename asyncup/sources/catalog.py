@@ -6,13 +6,15 @@ another (`to_regclass`: https://www.postgresql.org/docs/current/functions-info.h
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from asyncup.errors import SourceRefused
 from asyncup.model import Column
-from asyncup.names import nearest, written
+from asyncup.names import written
 from asyncup.sources.keyset import Relation
+from asyncup.sources.usersql import embeddable
 
 _KINDS = {
     "i": "an index",
@@ -30,12 +32,13 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1)
 """
 
-# A NOT NULL constraint that was never validated (PostgreSQL 18) sets attnotnull while NULLs may be there.
+# Types are those beneath domains: a row's key must be taken back even where the domain has come to refuse it, and a
+# domain's own collation must not meet the column's. A NOT NULL constraint that was never validated (PostgreSQL 18) sets attnotnull while NULLs may be there.
 _COLUMNS = """
 WITH RECURSIVE types(oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
     UNION ALL SELECT t.oid, types.base FROM pg_type t JOIN types ON t.typbasetype = types.oid WHERE t.typtype = 'd')
-SELECT a.attnum AS number, a.attname AS name, format_type(a.atttypid, -1) AS type, b.typname AS base,
+SELECT a.attnum AS number, a.attname AS name, format_type(b.oid, -1) AS type, b.typname AS base,
        a.attcollation AS collation, coalesce(l.collisdeterministic, true) AS deterministic,
        a.attnotnull AND NOT EXISTS (
            SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
@@ -55,14 +58,15 @@ _TYPES = """
 WITH RECURSIVE types(oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
     UNION ALL SELECT t.oid, types.base FROM pg_type t JOIN types ON t.typbasetype = types.oid WHERE t.typtype = 'd')
-SELECT types.oid, format_type(types.oid, -1) AS type, b.typname AS base
+SELECT types.oid, format_type(b.oid, -1) AS type, b.typname AS base
 FROM types JOIN pg_type b ON b.oid = types.base WHERE types.oid = ANY($1::oid[])
 """
 
-_VISIBLE = """
-SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname ELSE n.nspname || '.' || c.relname END AS name
+_TABLES = """
+SELECT c.relname AS name, n.nspname AS schema, pg_table_is_visible(c.oid) AS visible
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+ORDER BY visible, schema DESC, name DESC
 """
 
 _STALE_DATABASE = """
@@ -70,11 +74,11 @@ SELECT datcollversion AS recorded, pg_database_collation_actual_version(oid) AS 
 FROM pg_database WHERE datname = current_database() AND datcollversion <> pg_database_collation_actual_version(oid)
 """
 
-_STALE_COLUMNS = """
-SELECT a.attname AS name, l.collname AS collation, l.collversion AS recorded,
-       pg_collation_actual_version(l.oid) AS actual
+_COLLATIONS = """
+SELECT a.attname AS name, l.oid = 'pg_catalog."default"'::regcollation AS is_database, l.collname AS collation,
+       l.collversion AS recorded, pg_collation_actual_version(l.oid) AS actual
 FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation
-WHERE a.attrelid = to_regclass($1) AND a.attname = ANY($2::text[]) AND l.collversion <> pg_collation_actual_version(l.oid)
+WHERE a.attrelid = to_regclass($1) AND a.attname = ANY($2::text[])
 """
 
 
@@ -94,12 +98,13 @@ async def resolve_table(connection: Connection, name: str) -> Relation:
     """
     found = await connection.fetch(_RELATION, name)
     if not found:
-        known = [row["name"] for row in await connection.fetch(_VISIBLE)]
-        raise SourceRefused("resolve table", name, f"there is no table {name}", nearest(name, known))
+        hint = await _nearest_table(connection, name)
+        raise SourceRefused("resolve table", name, f"there is no table {name}", hint)
     (table,) = found
     label = f"{written(table['schema'])}.{written(table['name'])}"
     if table["kind"] in _KINDS:
-        raise SourceRefused("resolve table", label, f"it is {_KINDS[table['kind']]}, not a table")
+        hint = await _nearest_table(connection, name)
+        raise SourceRefused("resolve table", label, f"it is {_KINDS[table['kind']]}, not a table", hint)
     if table["has_children"]:
         raise SourceRefused(
             "resolve table",
@@ -118,6 +123,19 @@ async def resolve_table(connection: Connection, name: str) -> Relation:
         is_query=not is_table,
         database=table["database"],
     )
+
+
+async def _nearest_table(connection: Connection, name: str) -> str:
+    """A hint: the table or view that was probably meant, or those that there are, as SQL writes them."""
+    shown: dict[str, str] = {}
+    for row in await connection.fetch(_TABLES):
+        bare, whole = written(row["name"]), f"{written(row['schema'])}.{written(row['name'])}"
+        shown[whole.lower()] = shown[bare.lower()] = bare if row["visible"] else whole
+    near = difflib.get_close_matches(name.lower(), shown, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {shown[near[0]]}?"
+    names = sorted(set(shown.values()))
+    return f"there are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "there are none"
 
 
 async def _unique_keys(connection: Connection, oid: int, columns: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
@@ -140,10 +158,20 @@ async def resolve_query(connection: Connection, query: str, label: str) -> Relat
     """Find out the columns of a query by preparing it; nothing is read.
 
     Raises:
+        SourceRefused: it would not stay within brackets, or is no SELECT.
         Exception: whatever the driver raises for SQL that the server refuses.
     """
-    sql = f"(\n{query.strip().rstrip(';')}\n)"
-    statement = await connection.prepare(f"SELECT * FROM {sql} AS q")
+    query = embeddable(query, "--query")
+    sql = f"(\n{query}\n)"
+    await connection.prepare(query)  # by itself first, so that the server points at the mistake and not at our brackets
+    try:
+        statement = await connection.prepare(f"SELECT * FROM {sql} AS q")
+    except Exception as exc:
+        if getattr(exc, "sqlstate", None) != "42601":  # syntax error
+            raise
+        raise SourceRefused(
+            "resolve query", label, "it gives no rows that can be read in pages", "--query takes one SELECT"
+        ) from exc
     attributes = statement.get_attributes()
     types = {
         row["oid"]: row for row in await connection.fetch(_TYPES, [attribute.type.oid for attribute in attributes])
@@ -173,16 +201,17 @@ async def stale_collations(
     texts = [column.name for column in key if column.base in ("text", "varchar", "bpchar", "citext", "name")]
     if not texts:
         return []
+    collations = [] if relation.is_query else await connection.fetch(_COLLATIONS, relation.sql, texts)
     stale = []
-    if version >= 15:
+    if version >= 15 and (relation.is_query or any(row["is_database"] for row in collations)):
         stale += [
             f"the database's collation was {row['recorded']} when its indexes were built and is {row['actual']} now"
             for row in await connection.fetch(_STALE_DATABASE)
         ]
-    if not relation.is_query:
-        stale += [
-            f"collation {row['collation']} of column {row['name']} was {row['recorded']} when its index was built and "
-            f"is {row['actual']} now"
-            for row in await connection.fetch(_STALE_COLUMNS, relation.sql, texts)
-        ]
+    stale += [
+        f"collation {row['collation']} of column {row['name']} was {row['recorded']} when its index was built and "
+        f"is {row['actual']} now"
+        for row in collations
+        if None not in (row["recorded"], row["actual"]) and row["recorded"] != row["actual"]
+    ]
     return [f"{reason}; an index may not find every row until it is rebuilt (REINDEX)" for reason in stale]

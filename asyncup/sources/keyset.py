@@ -22,6 +22,9 @@ from asyncup.names import quote
 #: More nullable key columns than this would make too many phases.
 MAX_NULLABLE = 3
 
+#: The row at the cursor, read once more; a row with the same key as the one before it.
+AGAIN, TWICE = 1, 2
+
 
 @dataclass(frozen=True, slots=True)
 class Relation:
@@ -142,8 +145,8 @@ class Keyset:
         """The next `limit` rows of a phase behind `after`, with bodies of up to `inline` bytes.
 
         Each row is: the key's texts, the columns' texts, the body's size, the body. Where no index proves the key
-        unique, the row at `after` is read once more, flagged in a column before the size, so that a second row with
-        the same key does not fall between two pages.
+        unique, the row at `after` is read once more, so that a second row with the same key does not fall between two
+        pages, and a column before the size flags it (`AGAIN`), or a row whose key is that of the row before (`TWICE`).
 
         Bodies are cut off outside of the subquery, so that each is made once and a `bytea` that is too large is
         never fetched from TOAST; LIMIT is a literal, since a generic plan would guess it.
@@ -155,29 +158,26 @@ class Keyset:
         conditions = [f"{self._column(column.name)} IS NULL" for column, null in pairs if null]
         if self.key.proven:
             conditions += [f"{self._column(column.name)} IS NOT NULL" for column in present if not column.not_null]
-        again = "false"
+        left, right = ", ".join(self._column(column.name) for column in present), ""
         if after is not None:
-            values = [part for part in after if part is not None]
-            holes = [f"${number}::text::{column.type}" for number, column in enumerate(present, 2)]
-            left, right = (", ".join(self._column(column.name) for column in present), ", ".join(holes))
-            operator = ">" if self.key.proven else ">="
-            conditions.append(f"({left}) {operator} ({right})")
-            again = f"({left}) = ({right})"
-            arguments += values
+            right = ", ".join(f"${number}::text::{column.type}" for number, column in enumerate(present, 2))
+            conditions.append(f"({left}) {'>' if self.key.proven else '>='} ({right})")
+            arguments += [part for part in after if part is not None]
         if self.where is not None:
             conditions.append(f"(\n{self.where}\n)")
-        selected = self._selected()
+        inner = self._selected()
+        outer, window = [f"p.{name.rpartition(' AS ')[2]}" for name in inner], ""
         if not self.key.proven:
-            selected.append(f"{again} AS again")
-        selected.append(f"{self._body()} AS body")
-        order = ", ".join(self._column(column.name) for column in present)
-        outer = [f"p.{name.rpartition(' AS ')[2]}" for name in selected[:-1]]
+            inner += [f"{self._column(column.name)} AS v{n}" for n, column in enumerate(present)]
+            flag, window = _repeated(len(present), right)
+            outer.append(flag)
+        inner.append(f"{self._body()} AS body")
         return Statement(
             f"SELECT {', '.join(outer)}, octet_length(p.body), "
             "CASE WHEN octet_length(p.body) <= $1::int THEN p.body END\n"
-            f"FROM (SELECT {', '.join(selected)}\nFROM {self.relation.sql} AS {quote(self.relation.alias)}"
+            f"FROM (SELECT {', '.join(inner)}\nFROM {self.relation.sql} AS {quote(self.relation.alias)}"
             + (f"\nWHERE {' AND '.join(conditions)}" if conditions else "")
-            + f"\nORDER BY {order}\nLIMIT {limit}) AS p",
+            + f"\nORDER BY {left}\nLIMIT {limit}) AS p{window}",
             tuple(arguments),
         )
 
@@ -226,3 +226,15 @@ class Keyset:
         if column.base == "bytea":
             return self._column(self.body)
         return f"convert_to({self._column(self.body)}::text, 'UTF8')"
+
+
+def _repeated(columns: int, cursor: str) -> tuple[str, str]:
+    """The flag of a row whose key was read before (0 for others), and the window that it looks through.
+
+    The window stands outside of LIMIT, so that it sees one page and leaves the server its way of finding that page.
+    """
+    key = [f"p.v{n}" for n in range(columns)]
+    before = ", ".join(f"lag({value}) OVER w" for value in key)
+    again = f" WHEN ({', '.join(key)}) = ({cursor}) THEN {AGAIN}" if cursor else ""
+    flag = f"CASE WHEN ({', '.join(key)}) = ({before}) THEN {TWICE}{again} ELSE 0 END"
+    return flag, f"\nWINDOW w AS (ORDER BY {', '.join(key)})"

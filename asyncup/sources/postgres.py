@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import ssl
@@ -21,10 +20,11 @@ import asyncpg
 
 from asyncup.errors import AsyncupError, ConfigError, ReadingBroken, ServerFault, SourceRefused, Unreachable
 from asyncup.flow.retry import Retrier
-from asyncup.model import Key, Page, Row, RowShape, is_deferred
+from asyncup.model import Key, Page, Row, RowShape
 from asyncup.names import nearest
 from asyncup.sources.catalog import resolve_query, resolve_table, stale_collations
-from asyncup.sources.keyset import KeyChoice, Keyset, Relation, Statement, choose_key
+from asyncup.sources.keyset import AGAIN, TWICE, KeyChoice, Keyset, Relation, Statement, choose_key
+from asyncup.sources.usersql import embeddable
 
 R = TypeVar("R")
 
@@ -33,11 +33,12 @@ CONNECT_TIMEOUT = 10.0
 MAX_PAGE_ROWS = 5000
 _FIRST_PAGE_ROWS = 250
 _PAGE_BYTES = 16 << 20
+_LARGE_BODY = 1 << 20
 
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL row_security = off; SET LOCAL DateStyle = 'ISO, YMD'; "
     "SET LOCAL IntervalStyle = postgres; SET LOCAL TimeZone = 'UTC'; SET LOCAL extra_float_digits = 1; "
-    "SET LOCAL bytea_output = hex; SET LOCAL lc_monetary = 'C'"
+    "SET LOCAL bytea_output = hex; SET LOCAL lc_monetary = 'C'; SET LOCAL array_nulls = on"
 )
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -178,7 +179,8 @@ class PostgresSource:
                 )
             key = choose_key(relation, request.key)
             columns = tuple(relation.column(name) for name in request.columns)
-            keyset = Keyset(relation, key, columns, request.body, request.where)
+            where = None if request.where is None else embeddable(request.where, "--where")
+            keyset = Keyset(relation, key, columns, request.body, where)
             await _check_nulls(connection, keyset)
             version = connection.get_server_version().major
             notices = await stale_collations(connection, version, relation, key.columns)
@@ -203,7 +205,9 @@ class PostgresSource:
                 self._learn(rows)
                 if left is not None:
                     left -= len(rows)
-                yield Page(rows)
+                page = [Page(rows)]
+                del rows
+                yield page.pop()  # whoever takes it holds it alone: its memory ends with its last row
             if not full:
                 phase += 1
                 after = None
@@ -237,31 +241,35 @@ class PostgresSource:
         return size + 1 if reads_again else size
 
     def _learn(self, rows: Sequence[Row]) -> None:
-        """Move the average row size towards this page's, deferred bodies left out: they take no room in a page."""
-        held = [row[-2] or 0 for row in rows if not is_deferred(row)]
-        mean = (sum(held) + 256 * len(rows)) / len(rows)
+        """Move the average row size towards this page's.
+
+        Deferred bodies count too, or rows that grow would be read one by one to the end; but only up to a bound,
+        since from there on they would be deferred on a smaller page as well.
+        """
+        bound = min(_LARGE_BODY, self.page_bytes // 4)
+        mean = sum(min(row[-2] or 0, bound) for row in rows) / len(rows) + 256
         self._average = mean if not self._average else 0.5 * self._average + 0.5 * mean
 
     def _checked(self, rows: Sequence[Row], after: Key | None) -> Sequence[Row]:
         """The page without the row at the cursor, which an unproven key reads again.
 
         Raises:
-            SourceRefused: the key is not unique.
+            SourceRefused: the key is not unique, or NULLs have come into it.
             ReadingBroken: reading does not advance.
         """
         if not self.key.proven:
-            again = [row for row in rows[:2] if row[-3]]
-            keys = [self.shape.key(row) for row in rows]
-            twice = next((one for one, other in itertools.pairwise(keys) if one == other), None)
-            if twice is not None or len(again) > 1:
+            twice = next((row for row in rows if row[-3] == TWICE), None)
+            if twice is not None:
                 raise SourceRefused(
                     "read",
                     self.relation.label,
-                    f"several rows have the key ({', '.join(str(part) for part in twice or keys[0])}); "
+                    f"several rows have the key ({', '.join(str(part) for part in self.shape.key(twice))}); "
                     "one would overwrite or hide another",
                     "give a --key whose columns together are different for every row",
                 )
-            rows = rows[len(again) :]
+            if any(None in self.shape.key(row) for row in rows):
+                raise _null_in_key(self._keyset)
+            rows = rows[1:] if rows and rows[0][-3] == AGAIN else rows
         if rows and self.shape.key(rows[0]) == after:
             raise ReadingBroken(
                 "read",
@@ -273,9 +281,10 @@ class PostgresSource:
 
 
 def _check_columns(relation: Relation, request: Request) -> None:
+    twice = {name for name in relation.names if relation.names.count(name) > 1}
     for flag, names in (
         ("--key", request.key or ()),
-        ("--body", () if request.body is None else (request.body,)),
+        ("--body", relation.names if request.body is None else (request.body,)),
         ("--to or --content-type", request.columns),
     ):
         for name in names:
@@ -286,6 +295,13 @@ def _check_columns(relation: Relation, request: Request) -> None:
                     f"{relation.label} has no column {name}",
                     nearest(name, relation.names),
                 )
+            if name in twice:
+                raise SourceRefused(
+                    "resolve columns",
+                    flag,
+                    f"{relation.label} has several columns {name}",
+                    "give each a name of its own: SELECT …, … AS …",
+                )
 
 
 async def _check_nulls(connection: Any, keyset: Keyset) -> None:
@@ -294,13 +310,17 @@ async def _check_nulls(connection: Any, keyset: Keyset) -> None:
         return
     statement = keyset.null_keys()
     if await connection.fetch(statement.sql, *statement.arguments):
-        raise SourceRefused(
-            "choose key",
-            keyset.relation.label,
-            f"some rows have NULL in the key ({', '.join(column.name for column in keyset.key.columns)}); "
-            "they would never be read",
-            "give a --key that is never NULL, or leave those rows out with --where",
-        )
+        raise _null_in_key(keyset)
+
+
+def _null_in_key(keyset: Keyset) -> SourceRefused:
+    return SourceRefused(
+        "choose key",
+        keyset.relation.label,
+        f"some rows have NULL in the key ({', '.join(column.name for column in keyset.key.columns)}); "
+        "they would never be read",
+        "give a --key that is never NULL, or leave those rows out with --where",
+    )
 
 
 async def _estimate(connection: Any, keyset: Keyset) -> int | None:
@@ -318,8 +338,10 @@ async def _estimate(connection: Any, keyset: Keyset) -> int | None:
 def _from_server(exc: asyncpg.PostgresError, op: str, subject: str) -> AsyncupError:
     """The error class for an SQLSTATE."""
     state = getattr(exc, "sqlstate", None) or ""
-    message = str(exc).strip()
-    hint = getattr(exc, "hint", None)
+    message = (exc.message or str(exc)).strip()  # str() of it repeats detail and hint
+    if exc.detail:
+        message += f" ({exc.detail})"
+    hint = exc.hint
     if state in _GONE or (state.startswith("08") and state != "08P01"):
         return Unreachable(op, subject, f"the database ended the connection: {message}")
     if state in _AGAIN:
@@ -330,15 +352,24 @@ def _from_server(exc: asyncpg.PostgresError, op: str, subject: str) -> AsyncupEr
         return SourceRefused("connect", "database", message, "check user, host and pg_hba.conf")
     if state == "3D000":
         return SourceRefused("connect", "database", message, "check the database's name in --dsn or PGDATABASE")
-    if state == "42501":
-        if "row-level security" in message:
-            advice = "connect as a role with BYPASSRLS or as the table's owner: hidden rows would be missing silently"
-        else:
-            advice = "a role that may read it needs: GRANT SELECT ON … TO …; and GRANT USAGE ON SCHEMA … TO …"
-        return SourceRefused(op, subject, message, advice)
     if state[:2] in ("42", "22", "0A", "3F", "25", "2F"):
-        return SourceRefused(op, subject, message, hint or "check --table, --query, --where and --key")
+        return SourceRefused(
+            op, subject, message, _advice(state, message) or hint or "check --table, --query, --where and --key"
+        )
     return ReadingBroken(op, subject, f"{message} (SQLSTATE {state or 'unknown'})", hint)
+
+
+def _advice(state: str, message: str) -> str | None:
+    """What to do where the server's own hint does not fit someone who did not write the SQL."""
+    if state == "42501" and "row-level security" in message:
+        return "connect as a role with BYPASSRLS or as the table's owner: hidden rows would be missing silently"
+    if state == "42501" and "for database" in message:
+        return "the role needs: GRANT CONNECT ON DATABASE … TO …"
+    if state == "42501":
+        return "a role that may read it needs: GRANT SELECT ON … TO …; and GRANT USAGE ON SCHEMA … TO …"
+    if state == "42883" and "ordering operator" in message:
+        return "give a --key of columns that can be ordered"
+    return None
 
 
 def _unreachable(exc: BaseException, op: str, subject: str) -> Unreachable:
