@@ -61,13 +61,18 @@ class LiveView:
                 "finishing" if self._draining else f"about {duration(rates.eta)} left" if rates.eta is not None else ""
             )
             row = Table.grid(padding=(0, 1))
-            for _ in range(4):
-                row.add_column(no_wrap=True, overflow="ellipsis")
+            row.add_column()
+            row.add_column(no_wrap=True, overflow="ellipsis")
             row.add_row(
-                ProgressBar(total=estimate, completed=min(done, estimate), width=24),
-                Text(f"{rates.share:>4.0%}", style="bold"),
-                Text(left, style="cyan"),
-                Text(f"{count(done)} of {count(estimate)} rows by the planner's estimate"),
+                ProgressBar(
+                    total=estimate, completed=min(done, estimate), width=24 if self._console.width >= 80 else 8
+                ),
+                Text.assemble(
+                    (f"{rates.share:.0%}", "bold"),
+                    "  ",
+                    (left, "cyan"),
+                    f"  {count(done)} of {count(estimate)} rows by the planner's estimate",
+                ),
             )
             head = row
         else:
