@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from asyncup.errors import UsageError
 from asyncup.names import parse_identifiers
@@ -20,6 +21,8 @@ ON_NULL = ("skip", "empty", "fail")
 ADDRESSING = ("auto", "path", "virtual")
 
 MIB = 1 << 20
+#: Every upload in flight is a task and a connection of its own.
+MAX_CONCURRENCY = 10_000
 _UNITS = {
     "": 1,
     "B": 1,
@@ -151,8 +154,10 @@ class Config:
             raise _usage("memory", "must be more than nothing", "such as --memory 256MiB")
         if self.max_attempts < 1:
             raise _usage("max_attempts", "must be at least 1")
-        if self.attempt_timeout <= 0:
+        if not 0 < self.attempt_timeout < math.inf:
             raise _usage("attempt_timeout", "must be more than 0")
+        if not 0 <= self.drain_timeout < math.inf:
+            raise _usage("drain_timeout", "must not be negative")
         if self.max_failures is not None and self.max_failures < 0:
             raise _usage("max_failures", "must not be negative")
         if self.name is not None and not self.name.strip():
@@ -160,12 +165,16 @@ class Config:
         for option, allowed in (("on_null", ON_NULL), ("addressing", ADDRESSING)):
             value = getattr(self, option)
             if value not in allowed:
-                near = difflib.get_close_matches(value, allowed, n=1)
+                near = difflib.get_close_matches(str(value), allowed, n=1)
                 raise _usage(
                     option,
                     f"{value!r} is none of {', '.join(allowed)}",
                     f"did you mean {near[0]}?" if near else None,
                 )
+        if self.concurrency > MAX_CONCURRENCY:
+            raise _usage("concurrency", f"must be at most {MAX_CONCURRENCY:,}")
+        if self.key == ():
+            raise _usage("key", "names no column")
         try:
             _ = self.body_column
         except ValueError:
@@ -187,22 +196,26 @@ class Config:
     @property
     def body_column(self) -> str | None:
         """The body's column, None for the whole row as JSON (`--body row`, the default)."""
-        return None if self.body in (None, "row") else parse_identifiers(str(self.body))[0]
+        if self.body in (None, "row"):
+            return None
+        (column,) = parse_identifiers(str(self.body))
+        return column
 
     def query_name(self) -> str:
         """The name of a job that reads a query: `query-` and 8 hex digits of the SQL's SHA-256."""
         return "query-" + hashlib.sha256((self.query or "").encode()).hexdigest()[:8]
 
-    def secrets(self) -> tuple[str, ...]:
-        """The secret texts that this configuration holds; no output may contain them."""
-        if self.dsn is None:
-            return ()
-        found = [pair.removeprefix("password=") for pair in re.findall(r"password=[^&\s]+", self.dsn)]
-        try:
-            found.append(urlsplit(self.dsn).password or "")
-        except ValueError:
-            found.append(self.dsn)
-        return tuple({text for secret in found for text in (secret, unquote(secret)) if text})
+
+def secrets_of(dsn: str | None) -> tuple[str, ...]:
+    """The secret texts of a connection string, as they are written and as they are meant; no output may hold them."""
+    if not dsn:
+        return ()
+    found = re.findall(r"password=([^&\s]+)", dsn)
+    try:
+        found.append(urlsplit(dsn).password or "")
+    except ValueError:
+        found.append(dsn)
+    return tuple({text for secret in found for text in (secret, unquote(secret), unquote_plus(secret)) if text})
 
 
 def flag(option: str) -> str:
@@ -215,6 +228,13 @@ def _usage(option: str, message: str, hint: str | None = None) -> UsageError:
 
 
 def _parsed(option: str, value: Any) -> Any:
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError("it is not valid UTF-8") from None
     if option == "memory":
         return parse_size(value)
     if option in ("attempt_timeout", "drain_timeout"):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+import string
 from collections.abc import Collection
 
 _IDENTIFIER = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^\W\d][\w$]*))\s*')
+#: PostgreSQL folds no other letters than these in UTF-8: `É` stays `É`.
+_FOLD = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _PLAIN = re.compile(r"[a-z_][a-z0-9_$]*")
 
 
@@ -21,7 +24,7 @@ def parse_identifiers(text: str) -> tuple[str, ...]:
         match = _IDENTIFIER.match(text, position)
         if match is None:
             raise ValueError(f'{text!r} is not a list of column names; write them as in SQL: id, "Mixed Case"')
-        names.append(match[1].replace('""', '"') if match[1] is not None else match[2].lower())
+        names.append(match[1].replace('""', '"') if match[1] is not None else match[2].translate(_FOLD))
         position = match.end()
         if position == len(text):
             return tuple(names)

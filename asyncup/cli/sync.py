@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from asyncup.config import ADDRESSING, MIB, ON_NULL, Config, flag
+from asyncup.config import ADDRESSING, MIB, ON_NULL, Config, flag, secrets_of
 from asyncup.errors import AsyncupError, UsageError
 
 HELP = """Copy the rows of a Postgres table or query to objects, one row one object.
@@ -219,7 +219,7 @@ def run_sync(options: dict[str, Any], *, output: str, progress: str, verbosity: 
         config = Config.of(**options)
     except AsyncupError as exc:
         return close(Report(error=exc), json=json, redact=redact, verbosity=verbosity)
-    redact = Redactor(_environment_secrets() + config.secrets())
+    redact = Redactor(_environment_secrets() + secrets_of(config.dsn))
     logging.basicConfig(
         level=logging.DEBUG if verbosity >= 3 else logging.WARNING if verbosity else logging.CRITICAL, stream=sys.stderr
     )
@@ -257,4 +257,4 @@ def _run(config: Config, view: Any) -> Any:
 def _environment_secrets() -> tuple[str, ...]:
     names = ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
     secrets = [os.environ[name] for name in names if os.environ.get(name)]
-    return tuple(secrets)
+    return (*secrets, *secrets_of(os.environ.get("DATABASE_URL")))

@@ -6,7 +6,7 @@ import time
 from typing import TextIO
 
 from asyncup.console.rates import RateMeter
-from asyncup.console.text import Redactor, count, duration, plural, size
+from asyncup.console.text import Redactor, count, duration, plural, shown, size
 from asyncup.events import Draining, Event, Finished, Notice, Planned, Progress, RowFailed, Waiting
 from asyncup.plan import Plan
 
@@ -65,7 +65,8 @@ class EventFilter:
             if passing or now - self._waited < WAIT_SECONDS:
                 return None
             self._waited = now
-        return event_line(event)
+        line = event_line(event)
+        return None if line is None else shown(line)
 
 
 class PlainView:

@@ -20,8 +20,8 @@ _OPENINGS = {
 
 
 def json_summary(report: Report, redact: Redactor) -> str:
-    """The one object of `--output json`, on one line."""
-    return json.dumps(_redacted(report.to_json(), redact), ensure_ascii=False)
+    """The one object of `--output json`, on one line; in ASCII, so that any stdout can take it."""
+    return json.dumps(_redacted(report.to_json(), redact))
 
 
 def _redacted(value: Any, redact: Redactor) -> Any:

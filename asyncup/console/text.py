@@ -6,8 +6,13 @@ import re
 
 from asyncup.errors import AsyncupError
 
-_URI_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^@\s/]*@")
-_PARAMETER = re.compile(r"(?i)\b(password|secret_access_key|session_token)=[^&\s'\"]+")
+# In a DSN up to the last @ of the word, in other URIs up to the last before the path: people forget to encode a @, /
+# or : in a password, and rather too much is taken out than a part left in.
+_URI_PASSWORD = re.compile(r"(?i)(postgres(?:ql)?://[^\s/:\[]*:)\S*@|(://[^\s/:\[]*:)[^\s/]*@")
+_PARAMETER = re.compile(
+    r"""(?ix) ((?:password|secret_access_key|session_token) \s*=\s*)
+    (?: '(?:[^'\\]|\\.)*' | "(?:[^"\\]|\\.)*" | [^&\s'"]+ )"""
+)
 
 
 def count(number: int) -> str:
@@ -20,16 +25,16 @@ def plural(number: int, noun: str) -> str:
 
 def size(bytes_: float) -> str:
     """Bytes in decimal units: `3.4 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if bytes_ < 1000:
-            return f"{bytes_:.0f} B" if unit == "B" else f"{bytes_:.1f} {unit}"
+    for unit, digits in (("B", 0), ("kB", 1), ("MB", 1), ("GB", 1)):
+        if round(bytes_, digits) < 1000:
+            return f"{bytes_:.{digits}f} {unit}"
         bytes_ /= 1000
     return f"{bytes_:.1f} TB"
 
 
 def duration(seconds: float) -> str:
     """`0.4s`, `12s`, `3m05s`, `2h07m`."""
-    if seconds < 10:
+    if round(seconds, 1) < 10:
         return f"{seconds:.1f}s"
     whole = round(seconds)
     if whole < 60:
@@ -37,6 +42,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def shown(text: str) -> str:
+    """A text on one line: what rows and servers say must not steer a terminal, or look like a line of ours."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class Redactor:
@@ -49,13 +59,18 @@ class Redactor:
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return _PARAMETER.sub(r"\1=***", _URI_PASSWORD.sub(r"\1***@", text))
+        return _URI_PASSWORD.sub(r"\1\2***@", _PARAMETER.sub(r"\1***", text))
 
 
 def error_lines(error: AsyncupError) -> list[str]:
     """An error in one to three lines: what was wrong, where, and what to do."""
     where = f"{error.op} {error.subject}".strip()
-    lines = [f"error: {error.message}", f"  where: {where}"]
+    lines = [f"error: {_lines(error.message)}", f"  where: {_lines(where)}"]
     if error.hint:
-        lines.append(f"  hint:  {error.hint}")
+        lines.append(f"  hint:  {_lines(error.hint)}")
     return lines
+
+
+def _lines(text: str) -> str:
+    """A text with its own line ends, such as those of an SQL statement, and no other control characters."""
+    return "\n         ".join(shown(line) for line in text.splitlines())

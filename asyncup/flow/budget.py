@@ -20,17 +20,19 @@ class Budget:
 
     async def reserve(self, size: int) -> None:
         """Wait until `size` bytes fit, and hold them."""
-        again = False
-        while (self._waiters and not again) or (self.used and self.used + size > self.capacity):
-            await self._waiters.wait(first=again)
-            again = True
+
+        def fits() -> bool:
+            return not self.used or self.used + size <= self.capacity
+
+        if self._waiters or not fits():
+            await self._waiters.wait(fits)
         self.adjust(size)
 
     def adjust(self, difference: int) -> None:
         """Correct a reservation to what was found, up or down; never waits."""
         self.used += difference
         self.peak = max(self.peak, self.used)
-        if self._waiters and self.used < self.capacity:
+        if self._waiters and self.used <= self.capacity:
             self._waiters.wake()
 
     def release(self, size: int) -> None:

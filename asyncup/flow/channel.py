@@ -47,22 +47,16 @@ class Channel(Generic[T]):
         self._receivers = Waiters()
 
     def offer(self, item: T, weight: int = 0) -> bool:
-        """Put without waiting; False when there is no room.
+        """Put without waiting; False when there is no room, or when others wait for it.
 
         Raises:
             ChannelClosed: the channel was closed.
         """
         if self._closed:
             raise ChannelClosed
-        queue = self._queue
-        if queue and (len(queue) >= self._max_items or self._weight + weight > self._max_weight):
+        if self._senders or not self._fits(weight):
             return False
-        queue.append((item, weight))
-        self._weight += weight
-        self._peak_items = max(self._peak_items, len(queue))
-        self._peak_weight = max(self._peak_weight, self._weight)
-        if self._receivers:
-            self._receivers.wake()
+        self._put(item, weight)
         return True
 
     async def send(self, item: T, weight: int = 0) -> None:
@@ -71,11 +65,12 @@ class Channel(Generic[T]):
         Raises:
             ChannelClosed: the channel was closed, before or while waiting.
         """
-        again = False
-        while (self._senders and not again) or not self.offer(item, weight):
-            await self._senders.wait(first=again)
-            again = True
-        self._senders.wake()
+        if not self.offer(item, weight):
+            await self._senders.wait(lambda: self._closed or self._fits(weight))
+            if self._closed:
+                raise ChannelClosed
+            self._put(item, weight)
+            self._senders.wake()
 
     def take(self) -> T | None:
         """Get without waiting; None when the channel is empty."""
@@ -99,7 +94,9 @@ class Channel(Generic[T]):
                 return item
             if self._closed:
                 raise ChannelClosed
-            await self._receivers.wait()
+            await self._receivers.wait(lambda: self._closed or bool(self._queue))
+            if len(self._queue) > 1:  # more than its own
+                self._receivers.wake()
 
     def close(self, *, discard: bool = False) -> None:
         """Let nothing more in; receivers get what is left, or nothing with `discard`."""
@@ -109,6 +106,19 @@ class Channel(Generic[T]):
             self._weight = 0
         self._receivers.wake_all()
         self._senders.wake_all()
+
+    def _fits(self, weight: int) -> bool:
+        queue = self._queue
+        return not queue or (len(queue) < self._max_items and self._weight + weight <= self._max_weight)
+
+    def _put(self, item: T, weight: int) -> None:
+        queue = self._queue
+        queue.append((item, weight))
+        self._weight += weight
+        self._peak_items = max(self._peak_items, len(queue))
+        self._peak_weight = max(self._peak_weight, self._weight)
+        if self._receivers:
+            self._receivers.wake()
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(

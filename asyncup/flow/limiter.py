@@ -15,14 +15,12 @@ class Limiter:
         self._waiters = Waiters()
 
     async def acquire(self) -> None:
-        """Wait for a place."""
-        again = False
-        while (self._waiters and not again) or self.in_flight >= self.limit:
-            await self._waiters.wait(first=again)
-            again = True
+        """Wait for a place; places are given in the order in which they are asked for."""
+        if self._waiters or not self._has_place():
+            await self._waiters.wait(self._has_place)
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        if self._waiters and self.in_flight < self.limit:
+        if self._waiters and self._has_place():
             self._waiters.wake()
 
     def release(self) -> None:
@@ -34,7 +32,10 @@ class Limiter:
     def resize(self, limit: int) -> None:
         """Change the limit; those above it finish, nobody is cut off."""
         self.limit = limit
-        self._waiters.wake()
+        self._waiters.wake(limit - self.in_flight)
+
+    def _has_place(self) -> bool:
+        return self.in_flight < self.limit
 
     def __repr__(self) -> str:
         return f"<Limiter {self.in_flight}/{self.limit}, peak {self.peak}>"

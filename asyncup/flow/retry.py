@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from asyncup.errors import AsyncupError, Disposition, Throttled, Unreachable
+from asyncup.errors import AsyncupError, ConnectionLost, Disposition, Throttled, Unreachable
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -76,41 +76,43 @@ class Retrier:
             AsyncupError: the last error; its `attempts` is set, and its `disposition` is what follows, never RETRY.
             Interrupted: a drain began while waiting.
         """
-        attempt = 0
+        failures: tuple[type[AsyncupError], ...] = ()
         first_failure: float | None = None
         while True:
-            attempt += 1
             try:
                 result = await call(argument)
             except AsyncupError as error:
                 now = self._clock()
                 if first_failure is None:
                     first_failure = now
-                error.attempts = attempt
-                delay = self._next_delay(error, attempt, now - first_failure)
+                failures = (*failures, type(error))
+                error.attempts = len(failures)
+                delay = self._next_delay(error, failures, now - first_failure)
                 if delay is None:
                     raise
-                self._on_retry(error, attempt, delay)
+                self._on_retry(error, len(failures), delay)
             else:
                 self._answered = True
                 return result
             if not await self._sleep(delay):
                 raise Interrupted
 
-    def _next_delay(self, error: AsyncupError, attempt: int, elapsed: float) -> float | None:
-        """Seconds until the next attempt, or None when `error` is final."""
+    def _next_delay(self, error: AsyncupError, failures: Sequence[type[AsyncupError]], elapsed: float) -> float | None:
+        """Seconds until the next attempt, or None when `error`, the last of `failures`, is final.
+
+        Only answered attempts count against `max_attempts`, and only those of its own class against an error's: a
+        server that was away, or busy, has not yet refused anything twice.
+        """
+        if not isinstance(error, Unreachable | ConnectionLost):
+            self._answered = True
         if error.disposition is not Disposition.RETRY:
             return None
         policy = self._policy
-        unreachable = isinstance(error, Unreachable)
-        delay = policy.delay(error, attempt, self._dice)
+        delay = policy.delay(error, len(failures), self._dice)
         limit = policy.elapsed if self._answered else policy.first_elapsed
-        spent = elapsed + delay > limit
-        if not unreachable:
-            attempts = policy.max_attempts
-            if error.max_attempts is not None:
-                attempts = min(attempts, error.max_attempts)
-            spent = spent or attempt >= attempts
+        spent = elapsed + delay > limit or len(failures) - failures.count(Unreachable) >= policy.max_attempts
+        if error.max_attempts is not None:
+            spent = spent or failures.count(type(error)) >= error.max_attempts
         if spent:
             error.disposition = error.exhausted
             return None

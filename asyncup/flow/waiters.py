@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
 
 
 class Waiters:
-    """Tasks that wait for their turn. A cancelled waiter passes on a wake-up that it had already been given."""
+    """Tasks that wait for their turn.
+
+    A task keeps its place until its turn has come: nobody overtakes it, and one that was woken too early loses
+    nothing. Whoever has taken its turn wakes the next if there is room for more; a cancelled one does so always.
+    """
 
     __slots__ = ("_futures",)
 
@@ -18,31 +22,31 @@ class Waiters:
     def __bool__(self) -> bool:
         return bool(self._futures)
 
-    async def wait(self, *, first: bool = False) -> None:
-        """Wait until woken. `first` queues before the others: for one who was woken and found it too early."""
-        future = asyncio.get_running_loop().create_future()
-        if first:
-            self._futures.appendleft(future)
-        else:
-            self._futures.append(future)
+    async def wait(self, ready: Callable[[], bool]) -> None:
+        """Wait until all who came before have had their turn and `ready` holds; the caller then takes its turn at once."""
+        create = asyncio.get_running_loop().create_future
+        future = create()
+        self._futures.append(future)
         try:
             await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.wake()
-            else:
-                with suppress(ValueError):  # a wake-up that passed over it has removed it already
-                    self._futures.remove(future)
+            while self._futures[0] is not future or not ready():
+                place = self._futures.index(future)
+                self._futures[place] = future = create()
+                await future
+        except BaseException:
+            self._futures.remove(future)
+            self.wake()
             raise
+        self._futures.popleft()
 
-    def wake(self) -> None:
-        """Wake the one that has waited longest."""
-        while self._futures:
-            future = self._futures.popleft()
+    def wake(self, count: int = 1) -> None:
+        """Let the `count` that have waited longest look whether their turn has come."""
+        for future in self._futures:
+            if count < 1:
+                return
             if not future.done():
                 future.set_result(None)
-                return
+                count -= 1
 
     def wake_all(self) -> None:
-        while self._futures:
-            self.wake()
+        self.wake(len(self._futures))

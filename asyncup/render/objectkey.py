@@ -29,7 +29,10 @@ def check_object_key(key: str) -> None:
         if len(key) > MAX_KEY_BYTES:
             raise _refused(key, f"the object key is {len(key)} bytes long; S3 takes {MAX_KEY_BYTES}")
     else:
-        size = len(key.encode())
+        try:
+            size = len(key.encode())
+        except UnicodeEncodeError:
+            raise _refused(key, "the object key is not text that UTF-8 can hold") from None
         if size > MAX_KEY_BYTES:
             raise _refused(key, f"the object key is {size} bytes long; S3 takes {MAX_KEY_BYTES}")
         if _CONTROL.search(key):
@@ -39,4 +42,9 @@ def check_object_key(key: str) -> None:
 
 
 def _refused(key: str, reason: str) -> RowRefused:
-    return RowRefused("render", key[:200], reason, "change the value, or the template in --to")
+    return RowRefused(
+        "render",
+        key[:200] if key.isprintable() else ascii(key[:150])[1:-1][:200],
+        reason,
+        "change the value, or the template in --to",
+    )

@@ -20,12 +20,17 @@ _ENCODINGS = {
     "compress": "application/x-compress",
     "br": "application/x-brotli",
 }
-#: Types that older tables of Python lack.
+#: Types that older tables of Python lack, or name otherwise.
 _NEWER_TYPES = {
     ".avif": "image/avif",
+    ".js": "text/javascript",
+    ".markdown": "text/markdown",
     ".md": "text/markdown",
+    ".mjs": "text/javascript",
     ".ndjson": "application/x-ndjson",
     ".parquet": "application/vnd.apache.parquet",
+    ".rst": "text/x-rst",
+    ".rtf": "text/rtf",
     ".webp": "image/webp",
     ".woff2": "font/woff2",
     ".yaml": "application/yaml",

@@ -15,12 +15,31 @@ from typing import Any
 
 from asyncup.errors import RowRefused, TemplateRefused
 from asyncup.model import Row, RowShape
-from asyncup.names import nearest, parse_identifiers
+from asyncup.names import nearest, parse_identifiers, written
 
 INTEGERS = frozenset({"int2", "int4", "int8", "oid"})
 FLOATS = frozenset({"float4", "float8"})
+TEMPORAL = frozenset({"date", "timestamp", "timestamptz", "time"})
 _NUMBERED = re.compile(r"[0-9]+")
 _NAME = re.compile(r'"(?:[^"]|"")+"|[^\W\d][\w$]*')
+#: Wider than any object key or header may be; without a bound one spec could take all memory.
+_MAX_WIDTH = 1024
+DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
+
+
+def _time(text: str) -> dt.time:
+    """A time of day; `24:00:00`, another value than `00:00:00` to Postgres, is none (Python 3.14 would take it)."""
+    if text.startswith("24"):
+        raise ValueError("hour must be in 0..23")
+    return dt.time.fromisoformat(text)
+
+
+def _format_date(value: dt.date, spec: str) -> str:
+    """Like `format`, with four digits for every year: C libraries differ on those before 1000."""
+    if value.year < 1000:
+        spec = DIRECTIVE.sub(lambda found: f"{value.year:04d}" if found[1] == "Y" else found[0], spec)
+    return format(value, spec)
+
 
 _DECODERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(INTEGERS, int),
@@ -29,8 +48,9 @@ _DECODERS: dict[str, Callable[[str], Any]] = {
     "date": dt.date.fromisoformat,
     "timestamp": dt.datetime.fromisoformat,
     "timestamptz": dt.datetime.fromisoformat,
-    "time": dt.time.fromisoformat,
+    "time": _time,
 }
+_FORMATS: dict[str, Callable[[Any, str], str]] = dict.fromkeys(("date", "timestamp", "timestamptz"), _format_date)
 _SAMPLES: dict[str, str] = {
     **dict.fromkeys((*INTEGERS, *FLOATS, "numeric"), "7"),
     "date": "2000-01-31",
@@ -48,7 +68,7 @@ class Placeholder:
     spec: str = ""
 
     def __str__(self) -> str:
-        return "{" + self.name + (":" + self.spec if self.spec else "") + "}"
+        return "{" + written(self.name) + (":" + self.spec if self.spec else "") + "}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +89,12 @@ def parse_template(text: str) -> Template:
     """Parse a template.
 
     Raises:
-        TemplateRefused: an unbalanced brace, or something else than a column between them.
+        TemplateRefused: an unbalanced brace, something else than a column between them, or bytes that are no text.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _refused(ascii(text), "it is not valid UTF-8", "write it in UTF-8") from None
     literals, placeholders, literal, position = [], [], "", 0
     while position < len(text):
         char = text[position]
@@ -154,26 +178,30 @@ def formatter(template: Template, hole: Placeholder, shape: RowShape) -> Callabl
     if not hole.spec:
         return None
     base = shape.columns[shape.index(hole.name) - shape.keys].base
-    decode, spec = _DECODERS.get(base, str), hole.spec
+    decode, write, spec = _DECODERS.get(base, str), _FORMATS.get(base, format), hole.spec
+    plain = Placeholder(hole.name)
 
     def form(text: str) -> str:
         try:
-            return format(decode(text), spec)
+            return write(decode(text), spec)
         except (ValueError, ArithmeticError, TypeError) as exc:
             raise RowRefused(
                 "render",
                 str(hole),
                 f"the value {text[:80]!r} of column {hole.name} cannot be formatted: {exc}",
-                f"use {{{hole.name}}} without a format spec: it renders every value as Postgres writes it",
+                f"use {plain} without a format spec: it renders every value as Postgres writes it",
             ) from None
 
+    widths = re.findall(r"\d+", spec) if base not in TEMPORAL else []
+    if any(len(width) > 9 or int(width) > _MAX_WIDTH for width in widths):
+        raise _refused(template.text, f"{hole} asks for more than {_MAX_WIDTH} characters", "give a smaller width")
     try:
         form(_SAMPLES.get(base, "text"))
     except RowRefused as exc:
         raise _refused(
             template.text,
             f"{hole} does not fit a column of type {base}: {exc.__context__}",
-            f"leave the format spec out: {{{hole.name}}}",
+            f"leave the format spec out: {plain}",
         ) from None
     return form
 

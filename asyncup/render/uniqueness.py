@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from asyncup.errors import RowRefused, TemplateRefused
 from asyncup.model import Row, RowShape
-from asyncup.render.template import INTEGERS, Placeholder, Template, formatter
+from asyncup.names import written
+from asyncup.render.template import DIRECTIVE, INTEGERS, Placeholder, Template, formatter
 
 _LOSSLESS_INTEGER = re.compile(r"(?:[ 0]?[>=])?[+\- ]?#?0?\d*[_,]?[dboxX]?")
 _DIRECTIVES: dict[str, frozenset[str]] = {
@@ -23,15 +24,32 @@ _DIRECTIVES: dict[str, frozenset[str]] = {
     "time": frozenset("HMSf"),
 }
 
-#: Characters of a type's texts that a separator could be confused with; any type that is not here may contain
-#: anything. A uuid and a date always have the same shape, so nothing in them is confused with what follows.
+#: Directives that always give the same number of characters.
+_FIXED = frozenset("YmdHMSfjyIUVWuw%")
+#: Those that give letters alone; what is left without them is of fixed length.
+_LETTERS = frozenset("aAbBp")
+
+#: Types no text of which begins or ends another one of the same type: they need no separator at all.
+_SELF_DELIMITING = frozenset({"uuid", "bool"})
+
+#: Every character that a type's texts may have: a separator with any other one is in none of them. A type that is
+#: not here may contain anything.
 _ALPHABETS: dict[str, str] = {
     **dict.fromkeys(INTEGERS, "0123456789-"),
-    "uuid": "",
-    "date": "",
-    "timestamp": "0123456789: .",
-    "timestamptz": "0123456789: .+",
-    "bool": "truefals",
+    "date": "0123456789- BCinfty",
+    "timestamp": "0123456789-:. BCinfty",
+    "timestamptz": "0123456789-:.+ BCinfty",
+    "time": "0123456789:.",
+}
+_FORMATTED_INTEGER = "0123456789abcdefoxABCDEFOX+-_, "
+
+#: How the usual texts of a type begin. No text of the type ends within this part, and none begins later in a text
+#: that begins so: what a separator has in common with it is never mistaken for the separator.
+_USUAL: dict[str, re.Pattern[str]] = {
+    "date": re.compile(r"\d{4}-\d\d-\d\d"),
+    "timestamp": re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"),
+    "timestamptz": re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\+00"),
+    "time": re.compile(r"\d\d:\d\d:\d\d"),
 }
 
 
@@ -43,7 +61,7 @@ def is_lossless(placeholder: Placeholder, base: str) -> bool:
     if base in INTEGERS:
         return _LOSSLESS_INTEGER.fullmatch(spec) is not None
     if base in _DIRECTIVES:
-        return _DIRECTIVES[base] <= set(re.findall(r"%(.)", spec.replace("%%", "")))
+        return _DIRECTIVES[base] <= set(DIRECTIVE.findall(spec)) <= _FIXED | _LETTERS
     return False
 
 
@@ -53,16 +71,19 @@ def check_uniqueness(template: Template, shape: RowShape, unique_keys: Sequence[
     Raises:
         TemplateRefused: with the reason, and the key that would do.
     """
-    wish = "add " + " and ".join("{" + name + "}" for name in unique_keys[0]) if unique_keys else "name a unique key"
+    wish = "name a unique key"
+    if unique_keys:
+        wish = "add " + " and ".join("{" + written(name) + "}" for name in unique_keys[0])
     hint = f"{wish}, or allow later rows to overwrite earlier ones with --allow-collisions"
     types = {column.name: column.base for column in shape.columns}
     faithful = {hole.name for hole in template.placeholders if is_lossless(hole, types[hole.name])}
     if not any(set(key) <= faithful for key in unique_keys):
-        lossy = [hole for hole in template.placeholders if hole.name not in faithful]
         reason = "it names no unique key of the source completely"
-        if any(set(key) <= set(template.names) for key in unique_keys):
-            reason = f"{lossy[0]} renders different values to the same text"
-            hint = f"use {{{lossy[0].name}}} without a format spec, or --allow-collisions"
+        named = next((key for key in unique_keys if set(key) <= set(template.names)), None)
+        if named is not None:
+            lossy = next(hole for hole in template.placeholders if hole.name in set(named) - faithful)
+            reason = f"{lossy} renders different values to the same text"
+            hint = f"use {Placeholder(lossy.name)} without a format spec, or --allow-collisions"
         raise TemplateRefused(
             "check template", template.text, f"two rows could get the same object key: {reason}", hint
         )
@@ -96,13 +117,24 @@ def compile_guard(template: Template, shape: RowShape) -> Callable[[Row], None] 
     if not needed:
         return None
     compiled = [
-        (shape.index(holes[position].name), formatter(template, holes[position], shape), holes[position], text, left)
+        (
+            shape.index(holes[position].name),
+            formatter(template, holes[position], shape),
+            None if holes[position].spec else _USUAL.get(_base(holes[position], shape)),
+            holes[position],
+            text,
+            left,
+        )
         for position, text, left in needed
     ]
 
     def guard(row: Row) -> None:
-        for index, form, hole, separator, left in compiled:
+        for index, form, usual, hole, separator, left in compiled:
             value = row[index] if form is None else form(row[index])
+            if usual is not None and (found := usual.match(value)):
+                if not left:
+                    continue
+                value = value[found.end() :]
             if (value + separator).index(separator) != len(value) if left else (separator + value).rindex(separator):
                 raise RowRefused(
                     "render",
@@ -116,11 +148,19 @@ def compile_guard(template: Template, shape: RowShape) -> Callable[[Row], None] 
 
 
 def _risk(placeholder: Placeholder, shape: RowShape, separator: str) -> int:
-    """How likely a value contains its separator: 0 never, 1 seldom, 2 anything goes."""
-    base = shape.columns[shape.index(placeholder.name) - shape.keys].base
-    if placeholder.spec:
-        return 1 if base in INTEGERS else 0 if base in _DIRECTIVES else 2
+    """How likely a value is taken apart wrongly at its separator: 0 never, 1 seldom, 2 anything goes."""
+    base = _base(placeholder, shape)
+    if placeholder.spec and base in _DIRECTIVES:
+        return 0 if set(DIRECTIVE.findall(placeholder.spec)) <= _FIXED else 2
+    if base in _SELF_DELIMITING:
+        return 0
     alphabet = _ALPHABETS.get(base)
+    if placeholder.spec:
+        alphabet = _FORMATTED_INTEGER if base in INTEGERS and is_lossless(placeholder, base) else None
     if alphabet is None:
         return 2
-    return 1 if all(char in alphabet for char in separator) else 0
+    return 1 if set(separator) <= set(alphabet) else 0
+
+
+def _base(placeholder: Placeholder, shape: RowShape) -> str:
+    return shape.columns[shape.index(placeholder.name) - shape.keys].base

@@ -90,7 +90,14 @@ class Session:
             error = _from_server(exc, op, subject)
         except (asyncpg.InterfaceError, ValueError) as exc:
             if self._connection is None:
-                error = ConfigError("connect", "--dsn", str(exc), "a DSN reads postgresql://user@host:5432/database")
+                # the driver's own words may be trusted; Python's quote the part that it stumbled over: a password
+                known = isinstance(exc, asyncpg.InterfaceError)
+                error = ConfigError(
+                    "connect",
+                    "--dsn",
+                    str(exc) if known else "it cannot be read as a URI",
+                    "write it as postgresql://user@host:5432/database; in a password, / is %2F, @ is %40, # is %23",
+                )
             else:
                 error = Unreachable(op, subject, f"the connection to the database was lost: {exc}")
         except ssl.SSLError as exc:
@@ -391,6 +398,6 @@ def connection_string(dsn: str | None) -> str | None:
             "connect",
             "--dsn" if dsn else "DATABASE_URL",
             reason,
-            "write it as postgresql://user:password@host:5432/database, or set PGHOST, PGUSER and the like",
+            "write it as postgresql://user@host:5432/database, or set PGHOST, PGUSER, PGPASSWORD and the like",
         )
     return found or None

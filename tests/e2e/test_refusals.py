@@ -112,6 +112,8 @@ def test_a_wrong_credential_is_told_and_never_shown(
         "host=127.0.0.1 password=hidden-password",
         "postgresql://user:hidden-password@127.0.0.1:port/d",
         "postgresql://user:hidden-password@[/d",
+        "postgresql://user:hidden/password@127.0.0.1/d",
+        "postgresql://user:hidden#password@127.0.0.1/d",
     ],
 )
 def test_the_password_of_a_dsn_is_never_shown(asyncup: Program, dsn: str) -> None:

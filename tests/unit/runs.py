@@ -53,7 +53,9 @@ class FakeRun:
         self.watcher, self.tally, self.interrupt = Watcher(), Tally(), Interrupt()
         self.checkpoints = checkpoints or MemoryCheckpoints()
         self.dead_letters = MemoryDeadLetters()
-        policy = RetryPolicy(max_attempts=max_attempts, base=0.0, throttled_base=0.0, elapsed=3600.0, first_elapsed=3600.0)
+        policy = RetryPolicy(
+            max_attempts=max_attempts, base=0.0, throttled_base=0.0, elapsed=3600.0, first_elapsed=3600.0
+        )
         self.pipeline = Pipeline(
             Parts(
                 source=source,

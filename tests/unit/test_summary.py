@@ -1,0 +1,122 @@
+"""The closing words: one JSON object in every outcome, and for people what happened, what it cost and what is next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from asyncup.console.summary import error_text, json_summary, summary_lines
+from asyncup.console.text import Redactor
+from asyncup.errors import ConnectionLost, DestinationRefused
+from asyncup.model import Counts
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+
+JOB = JobReport(
+    "public.docs",
+    COMPLETE,
+    Counts(put=1000, skipped=20, failed=3, bytes=5_000_000),
+    attempts=1010,
+    retries=7,
+    throttled=2,
+    seconds=4.0,
+    latency=Latency(1.25, 20.0, 300.5),
+    limit=64,
+    peak=60,
+    checkpoint=".asyncup/public.docs.json",
+)
+
+
+def lines(**changes: object) -> list[str]:
+    return summary_lines(Report(replace(JOB, **changes)))  # type: ignore[arg-type]
+
+
+def test_a_complete_run_says_what_it_did_and_what_it_cost_and_nothing_is_next() -> None:
+    assert lines() == [
+        "Complete: 1,023 rows in 4.0s: 1,000 put, 20 skipped, 3 failed",
+        "  5.0 MB, 250 objects/s; latency p50 1.2 ms, p95 20.0 ms, p99 300.5 ms",
+        "  1,010 PUT requests, 7 of them retries, 2 throttled",
+    ]
+
+
+def test_where_requests_are_billed_the_summary_says_about_how_much() -> None:
+    assert "; about $5.00 at $0.005 for 1,000 (S3 Standard, us-east-1)" in "".join(
+        lines(priced=True, attempts=1_000_000)
+    )
+    assert "$" not in "".join(lines(priced=False, attempts=1_000_000))
+
+
+def test_a_resumed_run_says_how_much_all_its_runs_did() -> None:
+    assert "  3,023 rows over all runs since this checkpoint began" in lines(resumed=True, settled_before=2000)
+
+
+def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
+    assert lines(counts=Counts(skipped=1), attempts=0, seconds=0.0) == [
+        "Complete: 1 row in 0.0s: 0 put, 1 skipped, 0 failed"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "opening", "last"),
+    [
+        (
+            {"status": PARTIAL, "dead_letters": "x.dead-letters.jsonl"},
+            "Complete, but rows failed: ",
+            "Next: mend the cause, then run the same command again; it copies every row anew.",
+        ),
+        (
+            {"status": INTERRUPTED},
+            "Interrupted: ",
+            "Next: run the same command again; it resumes from the checkpoint .asyncup/public.docs.json.",
+        ),
+        (
+            {"status": ABORTED, "error": ConnectionLost("put", "o", "reset")},
+            "Aborted: ",
+            "Next: run the same command again; it resumes from the checkpoint .asyncup/public.docs.json.",
+        ),
+        (
+            {"status": INTERRUPTED, "checkpoint": None},
+            "Interrupted: ",
+            "Next: run the same command again; it starts from the beginning.",
+        ),
+    ],
+)
+def test_a_run_that_is_not_complete_says_what_to_do_next(changes: dict[str, object], opening: str, last: str) -> None:
+    said = lines(**changes)
+    assert said[0].startswith(opening)
+    assert said[-1] == last
+    assert ("  the failed rows are in x.dead-letters.jsonl" in said) == ("dead_letters" in changes)
+
+
+def test_running_again_is_not_advised_where_only_another_configuration_helps() -> None:
+    refusal = DestinationRefused("put", "o", "AccessDenied", "ask for s3:PutObject")
+    assert not any("run the same command again" in line for line in lines(status=ABORTED, error=refusal))
+
+
+def test_a_run_that_never_began_says_no_more_than_its_error() -> None:
+    refusal = DestinationRefused("check", "s3://b", "there is no such bucket", "check --to")
+    assert summary_lines(Report(error=refusal)) == []
+    assert error_text(Report(error=refusal)) == [
+        "error: there is no such bucket",
+        "  where: check s3://b",
+        "  hint:  check --to",
+    ]
+    assert summary_lines(Report(signal=2)) == ["Interrupted before anything was read."]
+    assert error_text(Report(signal=2)) == []
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report(JOB),
+        Report(replace(JOB, resumed=True, settled_before=5)),
+        Report(error=DestinationRefused("check", "s3://b", 'no "such"\nbucket \x1b \udcff é')),
+        Report(signal=15),
+    ],
+)
+def test_the_json_summary_is_one_line_of_ascii_that_reads_back_as_the_report(report: Report) -> None:
+    text = json_summary(report, Redactor())
+    assert text.isascii()
+    assert "\n" not in text
+    assert json.loads(text) == report.to_json()
