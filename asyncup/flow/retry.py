@@ -110,6 +110,8 @@ class Retrier:
         policy = self._policy
         delay = policy.delay(error, len(failures), self._dice)
         limit = policy.elapsed if self._answered else policy.first_elapsed
+        if isinstance(error, Unreachable) and elapsed < limit:
+            delay = min(delay, limit - elapsed)  # it gets all of its time: long jitter must not cut it short
         spent = elapsed + delay > limit or len(failures) - failures.count(Unreachable) >= policy.max_attempts
         if error.max_attempts is not None:
             spent = spent or failures.count(type(error)) >= error.max_attempts

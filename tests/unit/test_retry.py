@@ -284,3 +284,10 @@ async def test_what_is_no_error_of_ours_passes_untouched(stranger: BaseException
         await Server([]).retrier.run(call, None)
     assert caught.value is stranger
     assert next(calls) == 2
+
+
+@pytest.mark.parametrize("dice", [0.3, 0.8, 1.0])
+async def test_a_server_that_cannot_be_reached_gets_all_of_its_time(dice: float) -> None:
+    server = Server([make(Unreachable)], for_ever=True, dice=dice)
+    await server.fail()
+    assert server.now - 1000.0 == pytest.approx(RetryPolicy().first_elapsed)
