@@ -90,6 +90,7 @@ class Job:
         self._source: PostgresSource
         self._renderer: Renderer
         self._sink: Sink
+        self._endpoint: str | None = None
         self._sending = Retrier(self._policy, interrupt.sleep, self._on_put_retry)
         self.plan: Plan
 
@@ -238,7 +239,7 @@ class Job:
                     attempt_timeout=config.attempt_timeout,
                 )
             )
-            self._sink, priced = sink, sink.is_aws
+            self._sink, priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
         elif destination.kind == "file":
             from asyncup.sinks.directory import DirectorySink
 
@@ -252,13 +253,13 @@ class Job:
         return priced
 
     async def _open_state(self, priced: bool) -> None:
-        from asyncup.checkpoints.deadletters import DeadLetterFile
+        from asyncup.checkpoints.deadletters import TRIAL, DeadLetterFile
         from asyncup.checkpoints.file import FileCheckpoints
         from asyncup.checkpoints.files import StateFolder
 
         config, source = self._config, self._source
         name = config.name or source.relation.label
-        state_name = name + ".trial" if config.is_trial else name
+        state_name = name + TRIAL if config.is_trial else name
         folder = StateFolder(Path(config.state))
         await asyncio.to_thread(folder.prepare)
         lock = await asyncio.to_thread(folder.lock, state_name)
@@ -266,7 +267,9 @@ class Job:
         self._checkpoints = None if config.is_trial else FileCheckpoints(folder.file(name, ".json"))
         fingerprint = self._fingerprint()
         found = None
-        if self._checkpoints is not None and not config.restart:
+        if self._checkpoints is not None and config.restart:
+            await self._checkpoints.forget()  # now, not with the first save: a crash in between must not bring it back
+        elif self._checkpoints is not None:
             found = await self._checkpoints.load()
             if found is not None and found.finished:
                 found = None  # a finished one starts a new full run
@@ -274,8 +277,8 @@ class Job:
             self._check_fingerprint(found, fingerprint)
         self._checkpoint = found or Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp())
         letters = Path(config.dead_letters) if config.dead_letters else folder.file(state_name, ".dead-letters.jsonl")
-        self._letters = DeadLetterFile(letters, {"name": name, **fingerprint})
-        await asyncio.to_thread(self._letters.open, keep=found is not None)
+        self._letters = DeadLetterFile(letters, {"name": state_name, **fingerprint})
+        await asyncio.to_thread(self._letters.open, keep=self._checkpoint.counts.failed)
         self._closers.append(lambda: asyncio.to_thread(self._letters.close))
         self.plan = Plan(
             name=name,
@@ -296,6 +299,7 @@ class Job:
         return {
             **what,
             "database": source.relation.database,
+            "endpoint": self._endpoint,
             "where": config.where,
             "key": [column.name for column in source.key.columns],
             "to": config.to,

@@ -41,6 +41,7 @@ from asyncup.flow.watermark import TICKET_ROWS, Ticket, Watermark
 from asyncup.model import (
     ROW_OVERHEAD,
     Checkpoint,
+    Counts,
     DeadLetter,
     Key,
     Outcome,
@@ -109,7 +110,6 @@ class Pipeline:
         self.watermark = Watermark(parts.checkpoint.watermark, parts.checkpoint.counts)
         self._loads: Channel[Load] = Channel(1, 1)
         self._parcels: Channel[Parcel] = Channel(max(256, concurrency * CHANNEL_ROWS_PER_SENDER), memory)
-        self._letters: list[DeadLetter] = []
         self._saved: Key | None = parts.checkpoint.watermark
         self.saved = parts.checkpoint.watermark is not None  # whether there is a checkpoint to go on from
         self._saving: asyncio.Task[None] | None = None
@@ -296,8 +296,9 @@ class Pipeline:
         letter = DeadLetter(
             tuple(row[: self._keys]), object_key, error.type, error.op, error.message, error.attempts, timestamp()
         )
-        self._letters.append(letter)
-        self._settle(row, ticket, Outcome.FAILED)
+        self.budget.release(_weight(row))
+        self._tally.settle(Outcome.FAILED)
+        ticket.fail(letter)
         self._observer.on_event(RowFailed(letter))
         failed = self._tally.outcomes[Outcome.FAILED]
         if self._max_failures is not None and failed > self._max_failures:
@@ -305,9 +306,10 @@ class Pipeline:
                 "copy rows",
                 self._parts.checkpoint.name,
                 f"{failed} rows failed, more than --max-failures {self._max_failures} allows; the last: {error}",
-                "mend the cause, then run the same command again: it resumes",
+                "mend the cause; the same command resumes, but rows before its checkpoint stay failed: "
+                "--restart copies all of them anew",
             ) from error
-        if len(self._letters) >= MAX_LETTERS:
+        if len(self.watermark.letters) >= MAX_LETTERS:
             await self._save()
 
     # --- keeping ----------------------------------------------------------------------------------------------
@@ -331,18 +333,30 @@ class Pipeline:
         await asyncio.shield(self._saving)
 
     async def _write(self, *, final: bool) -> None:
-        """Write the dead letters, then the checkpoint that has passed their rows; in this order."""
-        position, counts = self.watermark.position, self.watermark.counts
-        letters, self._letters = self._letters, []
+        """Write the dead letters that the watermark has passed, then the checkpoint that has; in this order.
+
+        So the file begins with exactly the letters that a checkpoint counts. At the end the others follow: a run that
+        resumes drops them and sends their rows again.
+        """
+        watermark = self.watermark
+        position, counts = watermark.position, watermark.counts
+        letters, watermark.letters = watermark.letters, []
         if letters:
             try:
                 await self._parts.dead_letters.append(letters)
             except AsyncupError:
-                self._letters = letters + self._letters  # unwritten, so no checkpoint may be saved either
+                watermark.letters = letters + watermark.letters  # unwritten, so no checkpoint may be saved either
                 raise
         finished = final and self.complete
-        if self._parts.checkpoints is None or (position == self._saved and not finished):
-            return  # nothing new, or nothing at all: a run that settled nothing must not bind the next one
+        # a run that settled nothing saves nothing: it must not bind the next one
+        if self._parts.checkpoints is not None and (position != self._saved or finished):
+            await self._checkpoint(position, counts, finished=finished)
+        if final and (rest := watermark.open_letters()):
+            await self._parts.dead_letters.append(rest)
+
+    async def _checkpoint(self, position: Key | None, counts: Counts, *, finished: bool) -> None:
+        if self._parts.checkpoints is None:
+            return
         await self._parts.checkpoints.save(
             replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
         )

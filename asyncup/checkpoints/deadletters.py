@@ -6,6 +6,8 @@ Lines are synced before `append` returns, so that a checkpoint never passes a fa
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -17,6 +19,8 @@ from asyncup.errors import StateLost, StateRefused
 from asyncup.model import DeadLetter
 
 KIND = "asyncup dead letters"
+#: What the name of a run for trying out ends with: its letters give way to those of the job, never the other way.
+TRIAL = ".trial"
 VERSION = 1
 
 
@@ -33,10 +37,10 @@ class DeadLetterFile:
     def location(self) -> str:
         return str(self._path)
 
-    def open(self, *, keep: bool) -> None:
-        """Open the file for appending. With `keep` the letters of an earlier run stay; otherwise they are dropped.
+    def open(self, *, keep: int) -> None:
+        """Open the file for appending, with the first `keep` letters of an earlier run and no others.
 
-        A line that a crash cut short is dropped too: no checkpoint has passed its row.
+        Those behind them, one that a crash cut short among them, are of rows that no checkpoint has passed.
 
         Raises:
             StateRefused: the file cannot be written, or is something else than this job's dead letters.
@@ -59,7 +63,7 @@ class DeadLetterFile:
                     self._check(head)
                 whole, letters = len(head) if head.endswith(b"\n") else 0, 0
                 if whole and keep:
-                    for line in file:
+                    for line in itertools.islice(file, keep):
                         if line.endswith(b"\n"):
                             whole += len(line)
                             letters += 1
@@ -92,11 +96,14 @@ class DeadLetterFile:
 
     def _append(self, letters: Sequence[DeadLetter]) -> None:
         content = b"".join(_line(letter) for letter in letters)
+        size = os.fstat(self._descriptor).st_size
         try:
             while content:
                 content = content[os.write(self._descriptor, content) :]
             os.fsync(self._descriptor)
         except OSError as exc:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptor, size)  # no half line, should there be room again
             raise StateLost(
                 "write dead letters",
                 self.location,
@@ -108,7 +115,7 @@ class DeadLetterFile:
     def _check(self, head: bytes) -> None:
         try:
             value = json.loads(head)
-            if value["kind"] == KIND and value["job"]["name"] == self._job["name"]:
+            if value["kind"] == KIND and value["job"]["name"] in (self._job["name"], self._job["name"] + TRIAL):
                 return
             reason = f"it holds the dead letters of another job, {value['job']['name']}"
         except (ValueError, KeyError, TypeError):

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from asyncup.checkpoints.files import replace_file
+from asyncup.checkpoints.files import replace_file, sync_folder
 from asyncup.errors import StateLost, StateRefused
 from asyncup.model import Checkpoint, Counts
 
@@ -36,6 +36,21 @@ class FileCheckpoints:
     async def save(self, checkpoint: Checkpoint) -> None:
         """See `CheckpointStore.save`."""
         await asyncio.to_thread(self._save, checkpoint)
+
+    async def forget(self) -> None:
+        """Remove the checkpoint, durably.
+
+        Raises:
+            StateRefused: it cannot be removed.
+        """
+        await asyncio.to_thread(self._forget)
+
+    def _forget(self) -> None:
+        try:
+            self._path.unlink(missing_ok=True)
+            sync_folder(self._path.parent)
+        except OSError as exc:
+            raise StateRefused("forget checkpoint", self.location, exc.strerror or str(exc)) from exc
 
     def _load(self) -> Checkpoint | None:
         try:

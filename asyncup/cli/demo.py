@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import signal
 import subprocess
@@ -127,9 +126,11 @@ def _demo(folder: Path, rows: int | None, *, keep: bool) -> int:
 
 def _sync(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> int:
     """Run the command in a process of its own; a signal is handed on to it, and its exit code comes back."""
+    from asyncup.embedded.server import own_environment
+
     process = subprocess.Popen(
         [sys.executable, "-m", "asyncup", *SYNC, f"--state={folder / 'state'}"],
-        env={**os.environ, **postgres.environment, **s3.environment},
+        env={**own_environment(), **postgres.environment, **s3.environment},
         process_group=0,  # Ctrl-C comes to us alone, and from here once to the run
     )
     try:
@@ -164,7 +165,7 @@ def _explain(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> None:
     )
     _say(
         f"\nKept in {folder}. To use it again, start both servers:\n\n  {server} &\n  {store} &\n\n"
-        f"then, in the same folder or any other:\n\n{exports}\n"
+        f"then, in any folder:\n\n  unset DATABASE_URL AWS_PROFILE AWS_SESSION_TOKEN\n{exports}\n"
         f"  {postgres.binaries / 'psql'} -c 'select count(*) from files'\n"
         f"  {_command_line()} --state {shlex.quote(str(folder / 'state'))}"
     )

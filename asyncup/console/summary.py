@@ -11,6 +11,8 @@ from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, R
 #: S3 Standard in us-east-1, US dollars for 1,000 PUT requests (https://aws.amazon.com/s3/pricing/).
 DOLLARS_PER_1000_PUTS = 0.005
 
+#: Fields whose values are words of ours.
+_OURS = frozenset({"status", "type", "op"})
 _OPENINGS = {
     COMPLETE: "Complete",
     PARTIAL: "Complete, but rows failed",
@@ -28,7 +30,7 @@ def _redacted(value: Any, redact: Redactor) -> Any:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {name: _redacted(part, redact) for name, part in value.items()}
+        return {name: part if name in _OURS else _redacted(part, redact) for name, part in value.items()}
     return [_redacted(part, redact) for part in value] if isinstance(value, list) else value
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncup.embedded.server import EmbeddedError, Server, free_port
+from asyncup.embedded.server import EmbeddedError, Server, free_port, own_environment
 
 USER = "asyncup"
 PASSWORD = "asyncup-demo-password"  # noqa: S105 - of a throw-away server on the loopback interface
@@ -56,7 +56,7 @@ class EmbeddedPostgres:
         """
         done = subprocess.run(
             [*self.psql_command(), *arguments, "-c", sql],
-            env={**os.environ, **self.environment},
+            env={**own_environment(), **self.environment},
             capture_output=True,
             text=True,
             check=False,
@@ -130,7 +130,7 @@ def _initdb(binaries: Path, data: Path, password: Path, owner: tuple[int, int] |
         text=True,
         check=False,
         cwd=data.parent,
-        env={**os.environ, "LC_ALL": "C"},
+        env={**own_environment(), "LC_ALL": "C"},
         **identity,  # type: ignore[call-overload]
     )
     if done.returncode:

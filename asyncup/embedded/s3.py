@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncup.embedded.server import EmbeddedError, Server, answers, free_port
+from asyncup.embedded.server import EmbeddedError, Server, answers, free_port, own_environment
 
 REGION = "us-east-1"
 
@@ -77,7 +77,7 @@ class EmbeddedS3:
     def _client(self, *arguments: str) -> None:
         done = subprocess.run(
             [str(self.program), *arguments, "--config=", "--no-check-certificate", "--timeout=10s", "--contimeout=5s"],
-            env={**os.environ, **self.environment, "RCLONE_S3_ENDPOINT": self.endpoint_url},
+            env={**own_environment(), **self.environment, "RCLONE_S3_ENDPOINT": self.endpoint_url},
             capture_output=True,
             text=True,
             check=False,

@@ -15,6 +15,12 @@ from pathlib import Path
 START_SECONDS = 30.0
 
 
+def own_environment() -> dict[str, str]:
+    """The environment without whatever leads to databases and clouds of the user's own."""
+    foreign = ("PG", "AWS_", "ASYNCUP_", "RCLONE_", "DATABASE_URL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
 class EmbeddedError(Exception):
     """A server could not be found or started; the message says what to do."""
 
@@ -39,7 +45,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **(environment or {})},
+                env={**own_environment(), **(environment or {})},
                 cwd=log.parent,
                 start_new_session=True,  # Ctrl-C in the terminal is not for the server
             )

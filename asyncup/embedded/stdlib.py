@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from asyncup.embedded.postgres import EmbeddedPostgres
-from asyncup.embedded.server import EmbeddedError
+from asyncup.embedded.server import EmbeddedError, own_environment
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS files (
@@ -148,7 +148,7 @@ def _psql(postgres: EmbeddedPostgres, sql: str, stdin: int | None = None) -> sub
         stdin=stdin if stdin is not None else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **postgres.environment},
+        env={**own_environment(), **postgres.environment},
         start_new_session=True,
     )
 

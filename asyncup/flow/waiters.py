@@ -38,6 +38,7 @@ class Waiters:
             self.wake()
             raise
         self._futures.popleft()
+        self.wake()  # the next may have been woken while it was not the first, and has gone back to waiting
 
     def wake(self, count: int = 1) -> None:
         """Let the `count` that have waited longest look whether their turn has come."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from asyncup.model import Counts, Key, Outcome
+from asyncup.model import Counts, DeadLetter, Key, Outcome
 
 #: The most rows that one ticket may stand for: a resumed run sends at most this many settled rows again.
 TICKET_ROWS = 500
@@ -18,7 +18,7 @@ TICKET_ROWS = 500
 class Ticket:
     """A run of consecutive rows, the last of them with `last_key`, of which `open` are not settled yet."""
 
-    __slots__ = ("_watermark", "bytes", "last_key", "open", "outcomes")
+    __slots__ = ("_watermark", "bytes", "last_key", "letters", "open", "outcomes")
 
     def __init__(self, watermark: Watermark, rows: int, last_key: Key) -> None:
         self._watermark = watermark
@@ -26,6 +26,12 @@ class Ticket:
         self.open = rows
         self.outcomes = [0] * len(Outcome)
         self.bytes = 0
+        self.letters: list[DeadLetter] = []
+
+    def fail(self, letter: DeadLetter) -> None:
+        """Account for one row of the run that failed; its letter goes where the watermark goes."""
+        self.letters.append(letter)
+        self.settle(Outcome.FAILED)
 
     def settle(self, outcome: Outcome, size: int = 0) -> None:
         """Account for one row of the run; the last one moves the watermark if nothing older is open."""
@@ -46,12 +52,13 @@ class Watermark:
     """Tickets in key order, and how far the settled ones reach without a gap.
 
     `position` is the watermark and `counts` covers exactly the rows up to it, both beginning with what a checkpoint
-    held.
+    held. `letters` are those of the failed rows among them that nobody has taken away yet.
     """
 
     def __init__(self, position: Key | None = None, counts: Counts | None = None) -> None:
         self.position = position
         self.counts = counts or Counts()
+        self.letters: list[DeadLetter] = []
         self._tickets: deque[Ticket] = deque()
 
     def track(self, rows: int, last_key: Key) -> Ticket:
@@ -59,6 +66,10 @@ class Watermark:
         ticket = Ticket(self, rows, last_key)
         self._tickets.append(ticket)
         return ticket
+
+    def open_letters(self) -> list[DeadLetter]:
+        """The letters of rows that the watermark has not passed; a run that resumes sends these rows again."""
+        return [letter for ticket in self._tickets for letter in ticket.letters]
 
     @property
     def open(self) -> int:
@@ -72,6 +83,7 @@ class Watermark:
             ticket = tickets.popleft()
             self.position = ticket.last_key
             self.counts += ticket.counts()
+            self.letters += ticket.letters
 
     def __repr__(self) -> str:
         return f"<Watermark {self.position}, {len(self._tickets)} tickets, {self.open} rows open>"

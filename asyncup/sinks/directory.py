@@ -1,6 +1,7 @@
 """Objects as files below one directory.
 
-A file appears whole or not at all: it is written beside its place under a name of its own, synced, and renamed.
+A file appears whole or not at all: it is written beside its place under a name made from its object key, synced, and
+renamed; so a run that resumes after a crash replaces what was left unfinished.
 No object key can leave the directory: not by `..`, which no key may contain, and not by a symbolic link, since the
 real path of every folder is checked before the first file goes into it.
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import hashlib
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 from asyncup.errors import DestinationRefused, RowRefused, ServerFault
 from asyncup.model import Receipt, Upload
@@ -46,6 +48,8 @@ class DirectorySink:
         self._real_root = ""
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="asyncup-file")
         self._folders: set[str] = set()
+        self._parts: set[str] = set()
+        self._lock = threading.Lock()
 
     async def check(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._threads, self._check)
@@ -81,11 +85,15 @@ class DirectorySink:
             )
         path = os.path.join(self._real_root, *segments)
         folder = os.path.dirname(path)
-        temporary = os.path.join(folder, f".asyncup-{uuid4().hex}.part")
+        temporary = os.path.join(folder, f".asyncup-{hashlib.sha256(upload.key.encode()).hexdigest()[:32]}.part")
+        with self._lock:
+            if temporary in self._parts:  # two rows of one object key: each needs a file of its own
+                temporary += f".{threading.get_ident()}"
+            self._parts.add(temporary)
         try:
             if folder not in self._folders:
                 self._make_folder(folder, upload.key)
-            with open(temporary, "xb") as file:
+            with open(temporary, "wb") as file:
                 file.write(upload.body)
                 file.flush()
                 os.fsync(file.fileno())
@@ -95,6 +103,8 @@ class DirectorySink:
                 os.unlink(temporary)
             self._folders.discard(folder)
             raise _mapped(exc, upload.key) from exc
+        finally:
+            self._parts.discard(temporary)
         return Receipt(upload.key, len(upload.body))
 
     def _make_folder(self, folder: str, key: str) -> None:

@@ -26,14 +26,15 @@ _KINDS = {
 
 _RELATION = """
 SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
-       format('%I.%I', n.nspname, c.relname) AS sql, current_database() AS database,
+       format('%I.%I', n.nspname, c.relname) AS sql,
        c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits WHERE inhparent = c.oid) AS has_children
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1)
 """
 
 # Types are those beneath domains: a row's key must be taken back even where the domain has come to refuse it, and a
-# domain's own collation must not meet the column's. A NOT NULL constraint that was never validated (PostgreSQL 18) sets attnotnull while NULLs may be there.
+# domain's own collation must not meet the column's. A NOT NULL constraint that was never validated (PostgreSQL 18)
+# sets attnotnull while NULLs may be there.
 _COLUMNS = """
 WITH RECURSIVE types(oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
@@ -121,7 +122,7 @@ async def resolve_table(connection: Connection, name: str) -> Relation:
         columns=tuple(Column(row["name"], row["type"], row["base"], is_table and row["not_null"]) for row in columns),
         unique_keys=await _unique_keys(connection, table["oid"], columns) if is_table else (),
         is_query=not is_table,
-        database=table["database"],
+        database=await _database(connection),
     )
 
 
@@ -176,7 +177,6 @@ async def resolve_query(connection: Connection, query: str, label: str) -> Relat
     types = {
         row["oid"]: row for row in await connection.fetch(_TYPES, [attribute.type.oid for attribute in attributes])
     }
-    (row,) = await connection.fetch("SELECT current_database() AS database")
     return Relation(
         label=label,
         sql=sql,
@@ -187,8 +187,22 @@ async def resolve_query(connection: Connection, query: str, label: str) -> Relat
         ),
         unique_keys=(),
         is_query=True,
-        database=row["database"],
+        database=await _database(connection),
     )
+
+
+async def _database(connection: Connection) -> str:
+    """The database's name, and what tells its cluster and the replicas of it from any other where the role may ask.
+
+    Source: https://www.postgresql.org/docs/current/functions-info.html, `pg_control_system`.
+    """
+    (row,) = await connection.fetch(
+        "SELECT current_database() AS name, has_function_privilege('pg_control_system()', 'EXECUTE') AS allowed"
+    )
+    if not row["allowed"]:
+        return str(row["name"])
+    (cluster,) = await connection.fetch("SELECT system_identifier::text AS identity FROM pg_control_system()")
+    return f"{row['name']} of cluster {cluster['identity']}"
 
 
 async def stale_collations(

@@ -37,7 +37,7 @@ class Relation:
         columns: all columns, in order.
         unique_keys: column names of each unique, complete, NOT NULL index; the primary key first.
         is_query: True when its uniqueness cannot be looked up.
-        database: the database it lives in.
+        database: the database it lives in, and the identifier of its cluster where the role may see that.
     """
 
     label: str

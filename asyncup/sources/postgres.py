@@ -20,7 +20,7 @@ import asyncpg
 
 from asyncup.errors import AsyncupError, ConfigError, ReadingBroken, ServerFault, SourceRefused, Unreachable
 from asyncup.flow.retry import Retrier
-from asyncup.model import Key, Page, Row, RowShape
+from asyncup.model import ROW_OVERHEAD, Key, Page, Row, RowShape
 from asyncup.names import nearest
 from asyncup.sources.catalog import resolve_query, resolve_table, stale_collations
 from asyncup.sources.keyset import AGAIN, TWICE, KeyChoice, Keyset, Relation, Statement, choose_key
@@ -181,7 +181,7 @@ class PostgresSource:
                 raise SourceRefused(
                     "choose key",
                     relation.label,
-                    "it is a view, so nothing says which columns identify a row",
+                    "it is a view or a foreign table, so nothing says which columns identify a row",
                     "name them with --key",
                 )
             key = choose_key(relation, request.key)
@@ -242,6 +242,7 @@ class PostgresSource:
             size = int(self.page_bytes / 2 / self._average) if self._average else _FIRST_PAGE_ROWS
             size = max(1, min(MAX_PAGE_ROWS, size))
             size = 1 << (size.bit_length() - 1) if size < MAX_PAGE_ROWS else size  # few statements to prepare
+        size = max(1, min(size, MAX_PAGE_ROWS, self.page_bytes // ROW_OVERHEAD))
         if left is not None:
             size = min(size, left)
         reads_again = size and after is not None and not self.key.proven

@@ -86,7 +86,8 @@ def room() -> object:
 
 
 def test_the_demo_copies_real_files_and_compares_every_byte(asyncup: Program, room: Path) -> None:
-    run = asyncup("demo", "--rows=300", TMPDIR=str(room))
+    foreign = {"DATABASE_URL": "postgresql://127.0.0.1:1/real", "ASYNCUP_LIMIT": "1", "AWS_PROFILE": "real"}
+    run = asyncup("demo", "--rows=300", TMPDIR=str(room), **foreign)
     assert run.code == 0, run.stderr
     assert (
         "asyncup sync --table files --to 's3://asyncup-demo/{path}' --body content --content-type '{mime}'"

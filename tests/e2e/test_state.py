@@ -179,6 +179,64 @@ def test_failures_of_an_interrupted_run_are_not_forgotten_by_the_one_that_resume
     assert len(letters) == 10
 
 
+def test_the_dead_letters_of_a_resumed_run_are_those_of_its_rows_and_no_others(
+    connected: Program, database: Database, bucket: Bucket
+) -> None:
+    """What failed above the watermark is sent again: its letter stands only if it fails again."""
+    database.sql(
+        "CREATE TABLE docs (id int PRIMARY KEY, content text);"
+        "INSERT INTO docs SELECT n, CASE WHEN n NOT IN (603, 2000) THEN 'x' END FROM generate_series(1, 3000) n"
+    )
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", "--body=content", "--on-null=fail"]
+    first = connected(*command, "--max-failures=1", "--output=json")
+    assert first.code == 1
+    assert first.summary["failed"] == 2
+    assert first.summary["dead_letters"] is not None
+    database.sql("UPDATE docs SET content = 'mended' WHERE id = 2000")
+    second = connected(*command, "--output=json")
+    assert second.code == 3, second.stderr
+    assert second.summary["jobs"][0]["total"] == 3000
+    letters = Path(connected.folder, second.summary["dead_letters"]).read_text().splitlines()[1:]
+    assert [json.loads(letter)["key"] for letter in letters] == [["603"]]
+
+
+def test_restart_forgets_the_old_checkpoint_at_once(connected: Program, docs: Database, bucket: Bucket) -> None:
+    """Killed before its first save, a restarted run must not fall back to what it was told to forget."""
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", "--body=content"]
+    interrupted(connected, *command)
+    process = connected.start(*command, "--restart", "--concurrency=1")
+    while (state(connected) / "public.docs.json").exists():
+        assert process.poll() is None
+    process.kill()
+    connected.finish(process)
+    run = connected(*command, "--output=json")
+    assert (run.summary["resumed"], run.summary["rows"]) == (False, ROWS)
+
+
+def test_a_checkpoint_does_not_resume_against_another_server(
+    connected: Program, docs: Database, bucket: Bucket, servers_folder: Path
+) -> None:
+    from asyncup.embedded.s3 import embedded_s3
+
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}"]
+    interrupted(connected, *command)
+    with embedded_s3(servers_folder / "elsewhere") as other:
+        other.make_bucket(bucket.name)
+        run = connected(*command, "--output=json", **other.environment)
+    assert run.code == 2
+    assert "endpoint: was " in run.summary["error"]["message"]
+
+
+def test_a_trial_never_takes_the_dead_letters_of_the_job(connected: Program, database: Database) -> None:
+    database.sql("CREATE TABLE t (id int PRIMARY KEY, b text); INSERT INTO t VALUES (1, 'x'), (2, NULL)")
+    command = ["sync", "--table=t", "--to=null:", "--body=b", "--on-null=fail", "--dead-letters=dl"]
+    assert connected(*command, "--limit=2").code == 3
+    assert connected(*command).code == 3, "the letters of a trial give way"
+    before = (connected.folder / "dl").read_text()
+    assert connected(*command, "--limit=2").code == 2
+    assert (connected.folder / "dl").read_text() == before
+
+
 def test_max_failures_ends_the_run(connected: Program, database: Database, bucket: Bucket) -> None:
     database.sql("CREATE TABLE t (id int PRIMARY KEY, b text); INSERT INTO t SELECT n FROM generate_series(1, 2000) n")
     command = ["sync", "--table=t", f"--to=s3://{bucket.name}/{{id}}", "--body=b", "--on-null=fail", "--output=json"]

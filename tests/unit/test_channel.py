@@ -255,3 +255,25 @@ async def test_its_backpressure_can_be_looked_at() -> None:
     channel.close(discard=True)
     assert channel.statistics().closed
     assert (channel.statistics().items, channel.statistics().weight) == (0, 0)
+
+
+async def test_every_receiver_leaves_a_closed_channel_whatever_it_was_woken_for() -> None:
+    """A wake-up that reached a receiver before its turn must not be the only one that it gets."""
+    channel: Channel[str] = Channel(10, 10)
+    left: list[int] = []
+
+    async def receiver(number: int) -> None:
+        try:
+            while True:
+                channel.take() or await channel.receive()
+        except ChannelClosed:
+            left.append(number)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for number in range(4):
+            group.create_task(receiver(number))
+        await asyncio.sleep(0)
+        channel.offer("one")
+        channel.offer("two")
+        asyncio.get_running_loop().call_soon(channel.close)
+    assert sorted(left) == [0, 1, 2, 3]

@@ -40,6 +40,11 @@ class S3Sink:
         """True where AWS's prices hold."""
         return self._control.is_aws
 
+    @property
+    def endpoint_url(self) -> str:
+        """Where it talks to, as botocore resolved it."""
+        return self._control.endpoint_url
+
     async def check(self) -> None:
         """See `Sink.check`. A refusal to list proves nothing about writing, so only a missing bucket is final."""
         subject = f"s3://{self._bucket}"
