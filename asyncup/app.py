@@ -66,6 +66,10 @@ def parse_destination(to: str) -> Destination:
     if to.startswith("file:///"):
         whole = parse_template(to.removeprefix("file://"))
         folder, _, first = whole.literals[0].rpartition("/")
+        if {".", ".."} & set(folder.split("/")):
+            raise UsageError(
+                "read flags", "--to", f"the folder {folder} has a '.' or '..' segment", "write its path in full"
+            )
         return Destination("file", folder or "/", dataclasses.replace(whole, literals=(first, *whole.literals[1:])))
     raise UsageError(
         "read flags",
@@ -168,6 +172,7 @@ class Job:
             dead_letters=self._letters.location if self._letters.letters else None,
             error=error,
             priced=self.plan.priced,
+            destination=self.plan.destination,
         )
 
     async def close(self) -> None:

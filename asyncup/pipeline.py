@@ -306,8 +306,7 @@ class Pipeline:
                 "copy rows",
                 self._parts.checkpoint.name,
                 f"{failed} rows failed, more than --max-failures {self._max_failures} allows; the last: {error}",
-                "mend the cause; the same command resumes, but rows before its checkpoint stay failed: "
-                "--restart copies all of them anew",
+                "mend the cause first; rows that a checkpoint has passed stay failed, unless you give --restart",
             ) from error
         if len(self.watermark.letters) >= MAX_LETTERS:
             await self._save()

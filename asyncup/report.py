@@ -46,6 +46,7 @@ class JobReport:
     dead_letters: str | None = None
     error: AsyncupError | None = None
     priced: bool = False
+    destination: str = ""
 
     @property
     def total(self) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELP = """Try everything on this machine: a real PostgreSQL, a real S3 server, real files, and a check of every byte.
 
-Loads every file of Python's standard library into a table, runs asyncup sync as you would, reads every object back \\
+Loads every file of Python's standard library into a table, runs asyncup sync as you would, reads every object back \
 with another S3 client, and compares. Leaves nothing behind, unless told to with --keep."""
 
 BUCKET = "asyncup-demo"
@@ -167,7 +167,7 @@ def _explain(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> None:
         f"\nKept in {folder}. To use it again, start both servers:\n\n  {server} &\n  {store} &\n\n"
         f"then, in any folder:\n\n  unset DATABASE_URL AWS_PROFILE AWS_SESSION_TOKEN\n{exports}\n"
         f"  {postgres.binaries / 'psql'} -c 'select count(*) from files'\n"
-        f"  {_command_line()} --state {shlex.quote(str(folder / 'state'))}"
+        f"  {Path(sys.executable).parent / _command_line()} --state {shlex.quote(str(folder / 'state'))}"
     )
 
 

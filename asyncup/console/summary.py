@@ -53,7 +53,7 @@ def summary_lines(report: Report) -> list[str]:
             f"  {size(counts.bytes)}, {rate:,.0f} objects/s; latency p50 {job.latency.p50:.1f} ms, "
             f"p95 {job.latency.p95:.1f} ms, p99 {job.latency.p99:.1f} ms"
         )
-    if job.attempts:
+    if job.attempts and job.destination.startswith("s3:"):
         lines.append(f"  {_requests(job)}")
     if job.dead_letters is not None:
         lines.append(f"  the failed rows are in {job.dead_letters}")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from asyncup.errors import RowRefused
 from asyncup.model import Headers, Row, RowShape, Upload
+from asyncup.names import written
 from asyncup.render.objectkey import check_object_key
 from asyncup.render.template import Template, compile_template
 from asyncup.render.uniqueness import compile_guard
@@ -92,6 +93,7 @@ class Renderer:
         on_null: str = "skip",
         allow_collisions: bool = False,
     ) -> None:
+        self._shape = shape
         self._template = key
         self._key = compile_template(key, shape)
         self._content_type = compile_template(content_type, shape) if content_type else None
@@ -119,7 +121,7 @@ class Renderer:
             body = b""
         key = self._key(row)
         if key is None:
-            raise RowRefused("render", self._template.text, "a column that the object key needs is NULL")
+            raise RowRefused("render", self._template.text, f"{self._null(row)}, which the object key needs, is NULL")
         check_object_key(key)
         if self._guard is not None:
             self._guard(row)
@@ -127,6 +129,10 @@ class Renderer:
             return Upload(key, body, self._types.headers(key))
         content_type = self._content_type(row)
         return Upload(key, body, () if content_type is None else (("content-type", _header(content_type)),))
+
+    def _null(self, row: Row) -> str:
+        """The first column of the object key that is NULL in this row."""
+        return next(written(name) for name in self._template.names if row[self._shape.index(name)] is None)
 
     def key_of(self, row: Row) -> str | None:
         """The row's object key for a message, None when it has none."""

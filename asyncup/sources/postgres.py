@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -105,7 +106,7 @@ class Session:
                 "connect", "database", f"TLS failed: {exc.reason or exc}", "see sslmode and sslrootcert"
             )
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as exc:
-            error = _unreachable(exc, op if self._connection is not None else "connect", subject)
+            error = _unreachable(exc, op if self._connection is not None else "connect", subject, self._place())
         except BaseException:
             self.drop()
             raise
@@ -113,6 +114,15 @@ class Session:
             return result
         self.drop()
         raise error
+
+    def _place(self) -> str:
+        """Where the database is, as far as the settings say; for messages."""
+        host, port = os.environ.get("PGHOST"), os.environ.get("PGPORT")
+        if self._dsn is not None:
+            with contextlib.suppress(ValueError):
+                parts = urlsplit(self._dsn)
+                host, port = parts.hostname or host, str(parts.port) if parts.port else port
+        return f"{host or 'its socket'}, port {port or 5432}"
 
     async def _connected(self) -> asyncpg.Connection[Any]:
         if self._connection is None or self._connection.is_closed():
@@ -380,9 +390,11 @@ def _advice(state: str, message: str) -> str | None:
     return None
 
 
-def _unreachable(exc: BaseException, op: str, subject: str) -> Unreachable:
+def _unreachable(exc: BaseException, op: str, subject: str, place: str) -> Unreachable:
     reason = str(exc) or ("timed out" if isinstance(exc, TimeoutError) else exc.__class__.__name__)
-    return Unreachable(op, subject, f"cannot reach the database: {reason}", "check host and port, and that it runs")
+    return Unreachable(
+        op, subject, f"cannot reach the database at {place}: {reason}", "check host and port, and that it runs"
+    )
 
 
 def connection_string(dsn: str | None) -> str | None:

@@ -46,6 +46,7 @@ MISTAKES = [
     (["--table=documents", "--to=null:", "--tabel=x"], "--tabel", "--help"),
     (["--table=documents", "--to=s3://BUCKET/{id}", "--profile=nobody"], "nobody", "--profile"),
     (["--table=documents", "--to=s3://BUCKET/{id}", "--ca-bundle=missing.pem"], "missing.pem", None),
+    (["--table=documents", "--to=file:///tmp/../etc/{id}"], "'..' segment", "in full"),
     (["--table=documents", "--to=file:///proc/no/{id}"], "No such file or directory", "can be written"),
     (["--table=documents", "--to=null:", "--state=/proc/no"], "state folder", "--state"),
 ]

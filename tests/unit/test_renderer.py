@@ -161,7 +161,7 @@ def test_a_null_body_fails_its_row_with_on_null_fail() -> None:
 @pytest.mark.parametrize("key", ["{name}", "{name}/{id}", "{name:>3}"])
 def test_a_row_whose_object_key_needs_a_null_fails(key: str) -> None:
     render = renderer(key)
-    with pytest.raises(RowRefused, match="a column that the object key needs is NULL"):
+    with pytest.raises(RowRefused, match="name, which the object key needs, is NULL"):
         render.render(row(None))
     assert render.key_of(row(None)) is None
 

@@ -25,6 +25,7 @@ JOB = JobReport(
     limit=64,
     peak=60,
     checkpoint=".asyncup/public.docs.json",
+    destination="s3://bucket/{id}",
 )
 
 
@@ -38,6 +39,10 @@ def test_a_complete_run_says_what_it_did_and_what_it_cost_and_nothing_is_next() 
         "  5.0 MB, 250 objects/s; latency p50 1.2 ms, p95 20.0 ms, p99 300.5 ms",
         "  1,010 PUT requests, 7 of them retries, 2 throttled",
     ]
+
+
+def test_only_a_destination_that_takes_requests_is_said_to_have_cost_some() -> None:
+    assert "requests" not in "".join(lines(destination="file:///out/{id}"))
 
 
 def test_where_requests_are_billed_the_summary_says_about_how_much() -> None:
