@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncup.config import Config
-from asyncup.errors import AsyncupError, InternalError, StateRefused, TemplateRefused, UsageError
+from asyncup.errors import AsyncupError, InternalError, StateRefused, UsageError
 from asyncup.events import Finished, Notice, Planned, Waiting
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
@@ -95,7 +95,8 @@ class Job:
         self._renderer: Renderer
         self._sink: Sink
         self._endpoint: str | None = None
-        self._sending = Retrier(self._policy, interrupt.sleep, self._on_put_retry)
+        self._priced = False
+        self._sending = Retrier(self._policy, interrupt.sleep, self._on_retry)
         self.plan: Plan
 
     async def prepare(self) -> None:
@@ -109,7 +110,7 @@ class Job:
         content_type = parse_template(config.content_type) if config.content_type is not None else None
         await asyncio.to_thread(_import_drivers, destination.kind)
         await self._open_source(destination, content_type)
-        destination = self._checked_template(destination)
+        self._check_template(destination)
         body_type = self._source.body_type
         self._renderer = Renderer(
             self._source.shape,
@@ -119,8 +120,8 @@ class Job:
             on_null=config.on_null,
             allow_collisions=config.allow_collisions or destination.kind == "null",
         )
-        priced = await self._open_sink(destination)
-        await self._open_state(priced)
+        await self._open_sink(destination)
+        await self._open_state()
 
     async def run(self) -> JobReport:
         """Run the prepared job. Errors are reported, not raised; only cancellation is."""
@@ -185,9 +186,7 @@ class Job:
 
         config = self._config
         names = destination.template.names + (content_type.names if content_type else ())
-        session = Session(
-            connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_read_retry)
-        )
+        session = Session(connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_retry))
         self._closers.append(session.close)
         self._source = await PostgresSource.resolve(
             session,
@@ -207,27 +206,22 @@ class Job:
         for notice in self._source.notices:
             self._observer.on_event(Notice(notice))
 
-    def _checked_template(self, destination: Destination) -> Destination:
-        """The destination with a template that gives every row a place of its own.
+    def _check_template(self, destination: Destination) -> None:
+        """Refuse a template under which two rows could have one place; where nothing is kept, any will do.
 
         Raises:
             TemplateRefused: two rows could have the same one.
         """
+        if destination.kind == "null" or self._config.allow_collisions:
+            return
         source = self._source
         keys = source.relation.unique_keys
         if source.relation.is_query:
             keys = (tuple(column.name for column in source.key.columns),)
-        if destination.kind == "null":
-            return destination
-        if not self._config.allow_collisions:
-            check_uniqueness(destination.template, source.shape, keys)
-        elif not destination.template.text:
-            raise TemplateRefused("check template", self._config.to, "it is empty")
-        return destination
+        check_uniqueness(destination.template, source.shape, keys)
 
-    async def _open_sink(self, destination: Destination) -> bool:
+    async def _open_sink(self, destination: Destination) -> None:
         config = self._config
-        priced = False
         if destination.kind == "s3":
             from asyncup.sinks.s3 import S3Settings, S3Sink
 
@@ -244,7 +238,7 @@ class Job:
                     attempt_timeout=config.attempt_timeout,
                 )
             )
-            self._sink, priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
+            self._sink, self._priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
         elif destination.kind == "file":
             from asyncup.sinks.directory import DirectorySink
 
@@ -255,9 +249,8 @@ class Job:
             self._sink = NullSink()
         self._closers.append(self._sink.close)
         await self._sending.run(lambda _: self._sink.check(), None)
-        return priced
 
-    async def _open_state(self, priced: bool) -> None:
+    async def _open_state(self) -> None:
         from asyncup.checkpoints.deadletters import TRIAL, DeadLetterFile
         from asyncup.checkpoints.file import FileCheckpoints
         from asyncup.checkpoints.files import StateFolder
@@ -295,7 +288,7 @@ class Job:
             settled_before=self._checkpoint.counts.rows,
             fingerprint=fingerprint,
             checkpoint=self._checkpoints.location if self._checkpoints is not None else None,
-            priced=priced,
+            priced=self._priced,
         )
 
     def _fingerprint(self) -> dict[str, Any]:
@@ -323,12 +316,9 @@ class Job:
                 "give the same flags as before to finish it, or --restart to start over (or another --name to keep both)",
             )
 
-    def _on_put_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
+    def _on_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
         if error.op == "put":
             self._tally.retry(error)
-        self._observer.on_event(Waiting(str(error), delay, attempt))
-
-    def _on_read_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
         self._observer.on_event(Waiting(str(error), delay, attempt))
 
 

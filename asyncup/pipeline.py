@@ -41,7 +41,6 @@ from asyncup.flow.watermark import TICKET_ROWS, Ticket, Watermark
 from asyncup.model import (
     ROW_OVERHEAD,
     Checkpoint,
-    Counts,
     DeadLetter,
     Key,
     Outcome,
@@ -348,18 +347,14 @@ class Pipeline:
                 raise
         finished = final and self.complete
         # a run that settled nothing saves nothing: it must not bind the next one
-        if self._parts.checkpoints is not None and (position != self._saved or finished):
-            await self._checkpoint(position, counts, finished=finished)
+        store = self._parts.checkpoints
+        if store is not None and (position != self._saved or finished):
+            await store.save(
+                replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
+            )
+            self._saved, self.saved = position, True
         if final and (rest := watermark.open_letters()):
             await self._parts.dead_letters.append(rest)
-
-    async def _checkpoint(self, position: Key | None, counts: Counts, *, finished: bool) -> None:
-        if self._parts.checkpoints is None:
-            return
-        await self._parts.checkpoints.save(
-            replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
-        )
-        self._saved, self.saved = position, True
 
     def _report_progress(self) -> None:
         tally = self._tally

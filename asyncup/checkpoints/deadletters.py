@@ -22,6 +22,7 @@ KIND = "asyncup dead letters"
 #: What the name of a run for trying out ends with: its letters give way to those of the job, never the other way.
 TRIAL = ".trial"
 VERSION = 1
+_OPENING = b'{"kind": "' + KIND.encode()
 
 
 class DeadLetterFile:
@@ -57,11 +58,12 @@ class DeadLetterFile:
         try:
             with self._path.open("rb") as file:
                 head = file.readline()
-                if head.endswith(b"\n") or (
-                    head and not head.startswith(b'{"kind": "' + KIND.encode()[: len(head) - 10])
-                ):
-                    self._check(head)
-                whole, letters = len(head) if head.endswith(b"\n") else 0, 0
+                complete = head.endswith(b"\n")
+                if complete or not (_OPENING.startswith(head) or head.startswith(_OPENING)):
+                    self._check(
+                        head
+                    )  # otherwise it is empty, or the beginning of a line of ours that a crash cut short
+                whole, letters = len(head) if complete else 0, 0
                 if whole and keep:
                     for line in itertools.islice(file, keep):
                         if line.endswith(b"\n"):

@@ -1,0 +1,57 @@
+"""The dead-letter file after a crash: what was cut short is dropped, what is somebody else's is never touched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asyncup.checkpoints.deadletters import DeadLetterFile
+from asyncup.errors import StateRefused
+
+JOB = {"name": "public.docs"}
+
+
+def header(folder: Path) -> bytes:
+    file = DeadLetterFile(folder / "whole", JOB)
+    file.open(keep=0)
+    content = (folder / "whole").read_bytes()
+    file.close()
+    return content
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 9, 10, 20, 40])
+def test_a_first_line_that_a_crash_cut_short_is_written_again(tmp_path: Path, length: int) -> None:
+    whole = header(tmp_path)
+    path = tmp_path / "torn"
+    path.write_bytes(whole[:length])
+    file = DeadLetterFile(path, JOB)
+    file.open(keep=0)
+    assert path.read_bytes() == whole
+    file.close()
+    assert not path.exists(), "no row failed"
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"kind": "other', b"no line end", b"[]\n"])
+def test_what_only_looks_a_little_like_ours_is_refused_or_ours(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    file = DeadLetterFile(path, JOB)
+    if content == b"{":  # the first byte of a line of ours, and nothing that anybody would miss
+        file.open(keep=0)
+        file.close()
+    else:
+        with pytest.raises(StateRefused):
+            file.open(keep=0)
+        assert path.read_bytes() == content
+
+
+def test_only_the_letters_that_a_checkpoint_counts_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "letters"
+    whole = header(tmp_path)
+    path.write_bytes(whole + b'{"key": ["1"]}\n{"key": ["2"]}\n{"key": ["3')
+    file = DeadLetterFile(path, JOB)
+    file.open(keep=1)
+    assert path.read_bytes() == whole + b'{"key": ["1"]}\n'
+    assert file.letters == 1
+    file.close()
