@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asyncup.version import __version__
+
 if TYPE_CHECKING:
     from asyncup.report import Report
-
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "sync"]
 

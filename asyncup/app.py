@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,22 @@ from asyncup.model import Checkpoint, Counts, timestamp
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.plan import Plan, fingerprint_difference
 from asyncup.protocols import Observer, Sink
-from asyncup.render.renderer import Renderer, fallback_content_type
+from asyncup.render.contenttype import fallback_content_type
+from asyncup.render.headertemplates import HeaderTemplates
+from asyncup.render.renderer import Renderer
 from asyncup.render.template import Template, parse_template
 from asyncup.render.uniqueness import check_uniqueness
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+
+#: ARNs that stand for a bucket: access points, those of several regions, of Outposts and of Object Lambda; slash or end.
+#: Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
+_ACCESS_POINT = re.compile(
+    r"(arn:aws[a-z-]*:(?:"
+    r"s3:[a-z0-9-]*:[0-9]{12}:accesspoint[:/][A-Za-z0-9.-]+"
+    r"|s3-object-lambda:[a-z0-9-]+:[0-9]{12}:accesspoint[:/][A-Za-z0-9-]+"
+    r"|s3-outposts:[a-z0-9-]+:[0-9]{12}:outpost[:/][A-Za-z0-9-]+[:/]accesspoint[:/][A-Za-z0-9-]+"
+    r"))(/|\Z)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class Destination:
 
 
 def parse_destination(to: str) -> Destination:
-    """Take `s3://bucket/{template}`, `file:///dir/{template}` or `null:` apart.
+    """Take `s3://bucket/{template}`, `file:///dir/{template}` or `null:` apart. A bucket may be an access point's ARN.
 
     Raises:
         UsageError, TemplateRefused: it is none of them.
@@ -47,7 +60,7 @@ def parse_destination(to: str) -> Destination:
     if to.startswith("null:"):
         return Destination("null", "", parse_template(to.removeprefix("null:") or "row"))
     if to.startswith("s3://"):
-        bucket, slash, rest = to.removeprefix("s3://").partition("/")
+        bucket, slash, rest = _bucket(to)
         if not bucket or "{" in bucket:
             raise UsageError(
                 "read flags",
@@ -79,6 +92,26 @@ def parse_destination(to: str) -> Destination:
     )
 
 
+def _bucket(to: str) -> tuple[str, str, str]:
+    """The bucket, the slash and the template of an `s3://` destination.
+
+    Raises:
+        UsageError: it begins as an ARN, and is none of an access point.
+    """
+    rest = to.removeprefix("s3://")
+    if not rest.startswith("arn:"):
+        return rest.partition("/")
+    arn = _ACCESS_POINT.match(rest)
+    if arn is None:
+        raise UsageError(
+            "read flags",
+            "--to",
+            f"{to!r} names no access point",
+            "write it as s3://arn:aws:s3:REGION:ACCOUNT:accesspoint/NAME/{id}.json",
+        )
+    return arn[1], arn[2], rest[arn.end() :]
+
+
 class Job:
     """A job that is ready to run, and holds its connections and its lock until it is closed."""
 
@@ -107,15 +140,22 @@ class Job:
         """
         config = self._config
         destination = parse_destination(config.to)
-        content_type = parse_template(config.content_type) if config.content_type is not None else None
+        headers = HeaderTemplates.parse(
+            content_type=config.content_type,
+            cache_control=config.cache_control,
+            content_disposition=config.content_disposition,
+            content_language=config.content_language,
+            metadata=config.metadata,
+            tags=config.tag,
+        )
         await asyncio.to_thread(_import_drivers, destination.kind)
-        await self._open_source(destination, content_type)
+        await self._open_source(destination, headers)
         self._check_template(destination)
         body_type = self._source.body_type
         self._renderer = Renderer(
             self._source.shape,
             destination.template,
-            content_type=content_type,
+            headers=headers,
             fallback=fallback_content_type(config.body_column, body_type),
             on_null=config.on_null,
             allow_collisions=config.allow_collisions or destination.kind == "null",
@@ -159,7 +199,7 @@ class Job:
         return JobReport(
             name=self.plan.name,
             status=status,
-            counts=tally.counts(),
+            counts=pipeline.watermark.settled(),
             attempts=tally.attempts,
             retries=tally.retries,
             throttled=tally.throttled,
@@ -181,11 +221,11 @@ class Job:
         for closer in reversed(self._closers):
             await closer()
 
-    async def _open_source(self, destination: Destination, content_type: Template | None) -> None:
+    async def _open_source(self, destination: Destination, headers: HeaderTemplates) -> None:
         from asyncup.sources.postgres import PostgresSource, Request, Session, connection_string
 
         config = self._config
-        names = destination.template.names + (content_type.names if content_type else ())
+        names = destination.template.names + headers.names
         session = Session(connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_retry))
         self._closers.append(session.close)
         self._source = await PostgresSource.resolve(
@@ -236,7 +276,18 @@ class Job:
                     no_sign_request=config.no_sign_request,
                     connections=config.concurrency,
                     attempt_timeout=config.attempt_timeout,
-                )
+                    storage_class=config.storage_class,
+                    sse=config.sse,
+                    sse_kms_key_id=config.sse_kms_key_id,
+                    acl=config.acl,
+                    request_payer=config.request_payer,
+                    expected_bucket_owner=config.expected_bucket_owner,
+                    checksum=config.checksum,
+                    s3_client=config.s3_client,
+                    verify_etag=not config.no_verify_etag,
+                ),
+                self._sending,
+                lambda text: self._observer.on_event(Notice(text)),
             )
             self._sink, self._priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
         elif destination.kind == "file":
@@ -302,8 +353,8 @@ class Job:
             "key": [column.name for column in source.key.columns],
             "to": config.to,
             "body": config.body_column,
-            "content_type": config.content_type,
             "on_null": config.on_null,
+            **config.stored_with_object(),
         }
 
     def _check_fingerprint(self, found: Checkpoint, fingerprint: dict[str, Any]) -> None:
@@ -317,7 +368,8 @@ class Job:
             )
 
     def _on_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
-        if error.op == "put":
+        if error.op.startswith("put"):  # an object, or a part of one, which has attempts of its own
+            self._tally.attempts += error.op != "put"
             self._tally.retry(error)
         self._observer.on_event(Waiting(str(error), delay, attempt))
 

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,48 @@ from asyncup.names import parse_identifiers
 
 ON_NULL = ("skip", "empty", "fail")
 ADDRESSING = ("auto", "path", "virtual")
+S3_CLIENTS = ("wire", "botocore")
+CHECKSUMS = ("crc32", "sha256", "none")
+REQUEST_PAYERS = ("requester",)
+SSE = ("AES256", "aws:kms", "aws:kms:dsse")
+#: Canned ACLs of objects. Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html#canned-acl
+ACLS = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
+#: Those of AWS, for hints: other providers have classes of their own.
+STORAGE_CLASSES = (
+    "STANDARD",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "REDUCED_REDUNDANCY",
+    "EXPRESS_ONEZONE",
+    "OUTPOSTS",
+    "SNOW",
+)
+#: What is stored with an object beside its key and body.
+OBJECT_OPTIONS = (
+    "content_type",
+    "cache_control",
+    "content_disposition",
+    "content_language",
+    "metadata",
+    "tag",
+    "storage_class",
+    "sse",
+    "sse_kms_key_id",
+    "acl",
+    "checksum",
+)
 
 MIB = 1 << 20
 #: Every upload in flight is a task and a connection of its own.
@@ -35,6 +78,10 @@ _UNITS = {
     "GB": 10**9,
     "TB": 10**12,
 }
+_TEXTS = frozenset(OBJECT_OPTIONS) - {"metadata", "tag"} | {"expected_bucket_owner", "request_payer", "s3_client"}
+_STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]*")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_VISIBLE = re.compile(r"[!-~]+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
@@ -83,9 +130,23 @@ class Config:
     addressing: str = "auto"
     ca_bundle: str | None = None
     no_sign_request: bool = False
+    request_payer: str | None = None
+    expected_bucket_owner: str | None = None
+    s3_client: str = "wire"
+    no_verify_etag: bool = False
     # object
     body: str | None = None
     content_type: str | None = None
+    cache_control: str | None = None
+    content_disposition: str | None = None
+    content_language: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    tag: tuple[tuple[str, str], ...] = ()
+    storage_class: str | None = None
+    sse: str | None = None
+    sse_kms_key_id: str | None = None
+    acl: str | None = None
+    checksum: str | None = None
     on_null: str = "skip"
     allow_collisions: bool = False
     # flow
@@ -162,15 +223,6 @@ class Config:
             raise _usage("max_failures", "must not be negative")
         if self.name is not None and not self.name.strip():
             raise _usage("name", "must not be empty")
-        for option, allowed in (("on_null", ON_NULL), ("addressing", ADDRESSING)):
-            value = getattr(self, option)
-            if value not in allowed:
-                near = difflib.get_close_matches(str(value), allowed, n=1)
-                raise _usage(
-                    option,
-                    f"{value!r} is none of {', '.join(allowed)}",
-                    f"did you mean {near[0]}?" if near else None,
-                )
         if self.concurrency > MAX_CONCURRENCY:
             raise _usage("concurrency", f"must be at most {MAX_CONCURRENCY:,}")
         if self.key == ():
@@ -187,6 +239,54 @@ class Config:
             raise _usage("ca_bundle", f"there is no file {self.ca_bundle}")
         if self.state.startswith(("s3:", "postgres:")):
             raise _usage("state", f"{self.state!r} is not a folder", "state is kept in a folder: --state DIR")
+        self._validate_choices()
+        self._validate_object()
+
+    def _validate_choices(self) -> None:
+        choices = {
+            "on_null": ON_NULL,
+            "addressing": ADDRESSING,
+            "s3_client": S3_CLIENTS,
+            "request_payer": REQUEST_PAYERS,
+            "sse": SSE,
+            "acl": ACLS,
+            "checksum": CHECKSUMS,
+        }
+        for option, allowed in choices.items():
+            value = getattr(self, option)
+            if value is not None and value not in allowed:
+                raise _usage(option, f"{value!r} is none of {', '.join(allowed)}", _nearest(value, allowed))
+
+    def _validate_object(self) -> None:
+        if self.storage_class is not None and not _STORAGE_CLASS.fullmatch(self.storage_class):
+            raise _usage(
+                "storage_class",
+                f"{self.storage_class!r} is no storage class, such as STANDARD_IA",
+                _nearest(self.storage_class, STORAGE_CLASSES),
+            )
+        if self.expected_bucket_owner is not None and not _ACCOUNT.fullmatch(self.expected_bucket_owner):
+            raise _usage("expected_bucket_owner", f"{self.expected_bucket_owner!r} is not an account: 12 digits")
+        if self.sse_kms_key_id is not None:
+            if self.sse not in ("aws:kms", "aws:kms:dsse"):
+                raise _usage("sse_kms_key_id", "only KMS has keys", "add --sse aws:kms")
+            if not _VISIBLE.fullmatch(self.sse_kms_key_id):
+                raise _usage("sse_kms_key_id", f"{self.sse_kms_key_id!r} is not a key's id, ARN or alias")
+        if self.to.startswith("file:"):
+            for option, value in self.stored_with_object().items():
+                if value is not None:
+                    raise _usage(
+                        option,
+                        "a file keeps nothing but its bytes",
+                        f"leave it out with file:, {environment(option)} in the environment too",
+                    )
+
+    def stored_with_object(self) -> dict[str, Any]:
+        """What is stored with every object beside its key and body, by option; None for what was not asked for.
+
+        Names and values of metadata and tags are a mapping: their order changes nothing.
+        """
+        found = {option: getattr(self, option) for option in OBJECT_OPTIONS}
+        return {option: dict(value) or None if isinstance(value, tuple) else value for option, value in found.items()}
 
     @property
     def is_trial(self) -> bool:
@@ -223,6 +323,17 @@ def flag(option: str) -> str:
     return "--" + option.replace("_", "-")
 
 
+def environment(option: str) -> str:
+    """The environment variable of an option: `page_size` → `ASYNCUP_PAGE_SIZE`."""
+    return "ASYNCUP_" + option.upper()
+
+
+def _nearest(value: object, allowed: Sequence[str]) -> str | None:
+    folded = {name.lower(): name for name in allowed}
+    near = difflib.get_close_matches(str(value).lower(), folded, n=1)
+    return f"did you mean {folded[near[0]]}?" if near else None
+
+
 def _usage(option: str, message: str, hint: str | None = None) -> UsageError:
     return UsageError("read flags", flag(option), message, hint)
 
@@ -235,12 +346,16 @@ def _parsed(option: str, value: Any) -> Any:
             value.encode()
         except UnicodeEncodeError:
             raise ValueError("it is not valid UTF-8") from None
+    if option in _TEXTS and not isinstance(value, str):
+        raise ValueError(f"{value!r} is not text")
     if option == "memory":
         return parse_size(value)
     if option in ("attempt_timeout", "drain_timeout"):
         return parse_duration(value)
     if option == "key":
         return parse_identifiers(value) if isinstance(value, str) else tuple(value)
+    if option in ("metadata", "tag"):
+        return _pairs(value)
     if option == "page_size" and value == "auto":
         return None
     if option in ("page_size", "limit", "concurrency", "max_attempts", "max_failures"):
@@ -249,3 +364,21 @@ def _parsed(option: str, value: Any) -> Any:
         except (TypeError, ValueError):
             raise ValueError(f"{value!r} is not a whole number") from None
     return value
+
+
+def _pairs(value: str | Mapping[str, str] | Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Names and values from `name=value` texts, one text of them with one in each line, or a mapping.
+
+    Raises ValueError.
+    """
+    if isinstance(value, Mapping):
+        if not all(isinstance(text, str) for pair in value.items() for text in pair):
+            raise ValueError(f"{dict(value)!r} has names or values that are not texts")
+        return tuple(value.items())
+    pairs = []
+    for text in filter(None, value.splitlines()) if isinstance(value, str) else value:
+        name, equals, template = text.partition("=") if isinstance(text, str) else ("", "", "")
+        if not equals:
+            raise ValueError(f"{text!r} is not written as name=value")
+        pairs.append((name, template))
+    return tuple(pairs)

@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 #: A pagination key: each column as the text that Postgres gave; None where the column is NULL.
 Key = tuple[str | None, ...]
@@ -81,17 +81,18 @@ class Page:
         return len(self.rows)
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """One object to be: its key (no bucket), its bytes and its headers."""
+class Upload(NamedTuple):
+    """One object to be: its key (no bucket), its bytes and its headers.
+
+    A named tuple, as is Receipt: one is made for each row, at half the cost of a frozen dataclass.
+    """
 
     key: str
     body: bytes
     headers: Headers = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The destination's word that it holds an object. Exists only for an acknowledged upload."""
 
     key: str
@@ -140,6 +141,9 @@ class Counts:
             self.failed + other.failed,
             self.bytes + other.bytes,
         )
+
+    def __sub__(self, other: Counts) -> Counts:
+        return self + Counts(-other.put, -other.skipped, -other.failed, -other.bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,17 +78,10 @@ class Parts:
     interrupt: Interrupt
 
 
-#: Rows on the way to the feeder, each under its ticket already; the feeder takes them out one by one.
-Load = deque[tuple[Row, Ticket]]
-
-
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """An upload on the way to a sender, with what it takes to settle its row."""
-
-    upload: Upload
-    ticket: Ticket
-    row: Row
+#: Rows on the way to the feeder, under the tickets that stand for them; the feeder takes them out one by one.
+Load = list[tuple[Ticket, deque[Row]]]
+#: An upload on the way to a sender, with what it takes to settle its row.
+Parcel = tuple[Upload, Ticket, Row]
 
 
 class Pipeline:
@@ -107,11 +100,12 @@ class Pipeline:
         self.budget = Budget(memory)
         self.limiter = Limiter(1)  # the first upload goes alone; what it meets, every other would meet
         self.watermark = Watermark(parts.checkpoint.watermark, parts.checkpoint.counts)
-        self._loads: Channel[Load] = Channel(1, 1)
-        self._parcels: Channel[Parcel] = Channel(max(256, concurrency * CHANNEL_ROWS_PER_SENDER), memory)
+        self._loads: Channel[Load] = Channel(1)
+        self._parcels: Channel[Parcel] = Channel(max(256, concurrency * CHANNEL_ROWS_PER_SENDER))
         self._saved: Key | None = parts.checkpoint.watermark
         self.saved = parts.checkpoint.watermark is not None  # whether there is a checkpoint to go on from
         self._saving: asyncio.Task[None] | None = None
+        self._failed = 0
         self._read_all = False
         self._started = time.perf_counter()
         self.seconds = 0.0
@@ -170,10 +164,9 @@ class Pipeline:
                     if page is None:
                         self.budget.release(page_bytes)
                         break
-                    held = sum(_weight(row) for row in page.rows if not is_deferred(row))
-                    self.budget.adjust(held - page_bytes)
-                    load, large = self._track(page)
+                    load, large, held = self._track(page)
                     del page
+                    self.budget.adjust(held - page_bytes)
                     await self._loads.send(load)
                     for row, ticket in large:
                         await self._load_large(row, ticket)
@@ -182,16 +175,25 @@ class Pipeline:
         self._read_all = True
         self._loads.close()
 
-    def _track(self, page: Page) -> tuple[Load, list[tuple[Row, Ticket]]]:
-        """Put the page's rows under tickets, in key order; those whose body is still to be fetched come apart."""
-        load: Load = deque()
+    def _track(self, page: Page) -> tuple[Load, list[tuple[Row, Ticket]], int]:
+        """Put the page's rows under tickets, in key order.
+
+        Those whose body is still to be fetched come apart. The last value is what the others hold of the budget.
+        """
+        load: Load = []
         large: list[tuple[Row, Ticket]] = []
+        held = 0
         for start in range(0, len(page.rows), TICKET_ROWS):
-            rows = page.rows[start : start + TICKET_ROWS]
+            rows = deque(page.rows[start : start + TICKET_ROWS])
             ticket = self.watermark.track(len(rows), self._source.shape.key(rows[-1]))
-            for row in rows:
-                (large if is_deferred(row) else load).append((row, ticket))
-        return load, large
+            bodies = [row[-1] for row in rows]
+            if None in bodies:
+                large += [(row, ticket) for row in rows if is_deferred(row)]
+                rows = deque(row for row in rows if not is_deferred(row))
+                bodies = [body for body in bodies if body is not None]
+            held += len(rows) * ROW_OVERHEAD + sum(map(len, bodies))
+            load.append((ticket, rows))
+        return load, large, held
 
     async def _load_large(self, row: Row, ticket: Ticket) -> None:
         """Fetch one large body, charged twice while the driver holds it twice.
@@ -205,7 +207,7 @@ class Pipeline:
             self._settle(row, ticket, Outcome.SKIPPED)
             return
         self.budget.adjust(len(body) - 2 * row[-2])
-        await self._loads.send(deque([((*row[:-2], len(body), body), ticket)]))
+        await self._loads.send([(ticket, deque([(*row[:-2], len(body), body)]))])
 
     # --- rendering --------------------------------------------------------------------------------------------
 
@@ -220,49 +222,75 @@ class Pipeline:
 
     async def _render(self, load: Load) -> None:
         """Render a load's rows, letting go of each one, since it may be sent and given back before the last is."""
-        parcels, render = self._parcels, self._renderer.render
-        while load:
-            row, ticket = load.popleft()
-            try:
-                upload = render(row)
-            except RowRefused as error:
-                await self._fail(row, ticket, self._renderer.key_of(row), error)
-                continue
-            if upload is None:
-                self._settle(row, ticket, Outcome.SKIPPED)
-                continue
-            parcel, weight = Parcel(upload, ticket, row), len(upload.body)
-            if not parcels.offer(parcel, weight):
-                await parcels.send(parcel, weight)
+        render, offer = self._renderer.render, self._parcels.offer
+        for ticket, rows in load:
+            while rows:
+                row = rows.popleft()
+                try:
+                    upload = render(row)
+                except RowRefused as error:
+                    await self._fail(row, ticket, self._renderer.key_of(row), error)
+                    continue
+                if upload is None:
+                    self._settle(row, ticket, Outcome.SKIPPED)
+                elif not offer((upload, ticket, row)):
+                    await self._parcels.send((upload, ticket, row))
 
     # --- sending ----------------------------------------------------------------------------------------------
 
     async def _send(self) -> None:
-        """Send one upload after another until there are no more."""
-        parcels, limiter = self._parcels, self.limiter
+        """Send one upload after another until there are no more.
+
+        The first attempt is made here, for the least that a row can cost; whatever fails goes another way.
+        """
+        parcels, limiter, interrupt, tally = self._parcels, self.limiter, self._interrupt, self._tally
+        put, clock, record = self._sink.put, time.perf_counter, self._tally.latency.record
+        release, outcome = self.budget.release, Outcome.PUT
         while True:
             try:
                 parcel = parcels.take() or await parcels.receive()
             except ChannelClosed:
                 return
-            await limiter.acquire()
-            if self._interrupt.draining:
+            if not limiter.enter():
+                await limiter.acquire()
+            if interrupt.signal is not None:
                 limiter.release()
                 return
+            upload, ticket, row = parcel
+            del parcel
+            tally.attempts += 1
+            begun = clock()
             try:
-                receipt = await self._parts.sending.run(self._attempt, parcel.upload)
-            except Interrupted:
-                limiter.release()
-                return
+                receipt = await put(upload)
             except AsyncupError as error:
-                # when this ends the run the place is not given back, so that nobody is sent after it
-                await self._refused(parcel, error)
+                if not await self._try_again(upload, ticket, row, error):
+                    limiter.release()
+                    return
             else:
-                self._settle(parcel.row, parcel.ticket, Outcome.PUT, receipt.size)
-            del parcel  # its bytes are given back: a sender that waits for the next one must not hold them
+                record(clock() - begun)
+                release(_weight(row))
+                ticket.settle(outcome, receipt.size)
+            del upload, row, ticket  # given back: a sender that waits for the next one must not hold them
             limiter.release()
             if limiter.limit != self._concurrency:
+                self._parts.sending.answered = True
                 limiter.resize(self._concurrency)
+
+    async def _try_again(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError) -> bool:
+        """Go on after a first attempt that failed, until the row is settled; False when a drain came in between.
+
+        Raises:
+            AsyncupError: the run ends. Its place is not given back, so that nobody is sent after it.
+        """
+        try:
+            receipt = await self._parts.sending.run(self._attempt, upload, error)
+        except Interrupted:
+            return False
+        except AsyncupError as final:
+            await self._refused(upload, ticket, row, final)
+        else:
+            self._settle(row, ticket, Outcome.PUT, receipt.size)
+        return True
 
     async def _attempt(self, upload: Upload) -> Receipt:
         tally, begun = self._tally, time.perf_counter()
@@ -271,7 +299,7 @@ class Pipeline:
         tally.latency.record(time.perf_counter() - begun)
         return receipt
 
-    async def _refused(self, parcel: Parcel, error: AsyncupError) -> None:
+    async def _refused(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError) -> None:
         """Decide what a final error of an upload means: the row fails, or the run ends."""
         if isinstance(error, ConnectionLost):
             try:
@@ -282,13 +310,12 @@ class Pipeline:
                 raise Unreachable(gone.op, gone.subject, f"S3 no longer answers: {gone.message}", gone.hint) from error
         if error.disposition is not Disposition.DEAD_LETTER:
             raise error
-        await self._fail(parcel.row, parcel.ticket, parcel.upload.key, error)
+        await self._fail(row, ticket, upload.key, error)
 
     # --- settling ---------------------------------------------------------------------------------------------
 
     def _settle(self, row: Row, ticket: Ticket, outcome: Outcome, size: int = 0) -> None:
         self.budget.release(_weight(row))
-        self._tally.settle(outcome, size)
         ticket.settle(outcome, size)
 
     async def _fail(self, row: Row, ticket: Ticket, object_key: str | None, error: AsyncupError) -> None:
@@ -296,15 +323,14 @@ class Pipeline:
             tuple(row[: self._keys]), object_key, error.type, error.op, error.message, error.attempts, timestamp()
         )
         self.budget.release(_weight(row))
-        self._tally.settle(Outcome.FAILED)
+        self._failed += 1
         ticket.fail(letter)
         self._observer.on_event(RowFailed(letter))
-        failed = self._tally.outcomes[Outcome.FAILED]
-        if self._max_failures is not None and failed > self._max_failures:
+        if self._max_failures is not None and self._failed > self._max_failures:
             raise TooManyFailures(
                 "copy rows",
                 self._parts.checkpoint.name,
-                f"{failed} rows failed, more than --max-failures {self._max_failures} allows; the last: {error}",
+                f"{self._failed} rows failed, more than --max-failures {self._max_failures} allows; the last: {error}",
                 "mend the cause first; rows that a checkpoint has passed stay failed, unless you give --restart",
             ) from error
         if len(self.watermark.letters) >= MAX_LETTERS:
@@ -360,7 +386,7 @@ class Pipeline:
         tally = self._tally
         self._observer.on_event(
             Progress(
-                tally.counts(),
+                self.watermark.settled(),
                 time.perf_counter() - self._started,
                 self.limiter.in_flight,
                 self._concurrency,

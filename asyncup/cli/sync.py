@@ -13,7 +13,18 @@ from typing import Annotated, Any
 
 import typer
 
-from asyncup.config import ADDRESSING, MIB, ON_NULL, Config, flag, secrets_of
+from asyncup.config import (
+    ADDRESSING,
+    CHECKSUMS,
+    MIB,
+    ON_NULL,
+    S3_CLIENTS,
+    SSE,
+    Config,
+    environment,
+    flag,
+    secrets_of,
+)
 from asyncup.errors import AsyncupError, UsageError
 
 HELP = """Copy the rows of a Postgres table or query to objects, one row one object.
@@ -21,7 +32,8 @@ HELP = """Copy the rows of a Postgres table or query to objects, one row one obj
 Reads by keyset pagination, sends many objects at a time, and keeps a checkpoint: after an interruption the same \
 command goes on where it stopped.
 
-Every flag can be set in the environment too, as ASYNCUP_ and its name, such as ASYNCUP_ENDPOINT_URL; a flag wins.
+Every flag can be set in the environment too, as ASYNCUP_ and its name, such as ASYNCUP_ENDPOINT_URL; a flag wins. \
+Those that can be repeated have one value in each line there.
 
 Exit codes: 0 complete; 1 aborted and resumable, or a server cannot be reached; 2 only another configuration mends \
 it, and nothing was sent; 3 complete, but rows failed; 130 and 143 interrupted and resumable."""
@@ -33,18 +45,20 @@ FLOW, STATE, RUN = "How fast, how much", "State", "This run"
 def _default(option: str) -> str | None:
     """The default of an option as the help shows it; it is declared in Config alone."""
     value: Any = next(entry.default for entry in fields(Config) if entry.name == option)
-    if value in (None, "", False):
+    if value in (None, "", False, ()):
         return None
     if option == "memory":
         return f"{value // MIB}MiB"
     return f"{value:g}s" if isinstance(value, float) else str(value)
 
 
-def _option(option: str, text: str, panel: str, metavar: str = "", default: str | None = None) -> Any:
+def _option(
+    option: str, text: str, panel: str, metavar: str = "", default: str | None = None, *, repeated: bool = False
+) -> Any:
     default = default or _default(option)
     return typer.Option(
         flag(option),
-        envvar="ASYNCUP_" + option.upper(),
+        envvar=None if repeated else environment(option),  # typer would take a variable apart at its blanks
         show_envvar=False,
         help=f"{text} Default: {default}." if default else text,
         rich_help_panel=panel,
@@ -107,6 +121,23 @@ def sync(
     no_sign_request: Annotated[
         bool, _option("no_sign_request", "Send requests without credentials.", DESTINATION)
     ] = False,
+    request_payer: Annotated[
+        str | None, _option("request_payer", "Pay for requests to somebody else's bucket.", DESTINATION, "requester")
+    ] = None,
+    expected_bucket_owner: Annotated[
+        str | None,
+        _option("expected_bucket_owner", "Refuse a bucket that another account owns.", DESTINATION, "ACCOUNT"),
+    ] = None,
+    s3_client: Annotated[
+        str | None,
+        _option(
+            "s3_client", "What sends objects: asyncup's own client, or botocore's.", DESTINATION, "|".join(S3_CLIENTS)
+        ),
+    ] = None,
+    no_verify_etag: Annotated[
+        bool,
+        _option("no_verify_etag", "Do not compare the ETag in an answer with the MD5 of what was sent.", DESTINATION),
+    ] = False,
     body: Annotated[
         str | None,
         _option("body", "Column that holds the object, or row: the row as JSON.", OBJECT, "COLUMN|row", default="row"),
@@ -119,6 +150,60 @@ def sync(
             OBJECT,
             "TEMPLATE",
             default="by the object key's extension, else by the body's type",
+        ),
+    ] = None,
+    cache_control: Annotated[
+        str | None, _option("cache_control", "Cache-Control, a template too: 'max-age=60'.", OBJECT, "TEMPLATE")
+    ] = None,
+    content_disposition: Annotated[
+        str | None,
+        _option(
+            "content_disposition",
+            "Content-Disposition, a template too: 'attachment; filename=\"{name}\"'.",
+            OBJECT,
+            "TEMPLATE",
+        ),
+    ] = None,
+    content_language: Annotated[
+        str | None, _option("content_language", "Content-Language, a template too.", OBJECT, "TEMPLATE")
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        _option(
+            "metadata",
+            "User metadata; the value is a template. Can be repeated.",
+            OBJECT,
+            "NAME=TEMPLATE",
+            repeated=True,
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None,
+        _option("tag", "A tag; the value is a template. Can be repeated.", OBJECT, "KEY=TEMPLATE", repeated=True),
+    ] = None,
+    storage_class: Annotated[
+        str | None,
+        _option("storage_class", "Such as STANDARD_IA.", OBJECT, "CLASS", default="the server's"),
+    ] = None,
+    sse: Annotated[
+        str | None, _option("sse", f"Encryption at rest: {', '.join(SSE)}.", OBJECT, "METHOD", default="the bucket's")
+    ] = None,
+    sse_kms_key_id: Annotated[
+        str | None,
+        _option("sse_kms_key_id", "The KMS key: id, ARN or alias.", OBJECT, "KEY", default="the account's own"),
+    ] = None,
+    acl: Annotated[
+        str | None,
+        _option("acl", "Canned ACL, such as bucket-owner-full-control.", OBJECT, "ACL", default="the server's"),
+    ] = None,
+    checksum: Annotated[
+        str | None,
+        _option(
+            "checksum",
+            "A checksum that S3 verifies and keeps.",
+            OBJECT,
+            "|".join(CHECKSUMS),
+            default="crc32 on AWS, else none",
         ),
     ] = None,
     on_null: Annotated[
@@ -201,7 +286,10 @@ def sync(
     ] = False,
 ) -> int:
     chosen = {entry.name for entry in fields(Config)}
-    options = {name: value for name, value in locals().items() if name in chosen and value not in (None, False)}
+    options = {name: value for name, value in locals().items() if name in chosen and value not in (None, False, [])}
+    for option in ("metadata", "tag"):
+        if option not in options and environment(option) in os.environ:
+            options[option] = os.environ[environment(option)]
     return run_sync(options, output=output, progress=progress, verbosity=verbose, quiet=quiet)
 
 

@@ -24,7 +24,7 @@ class Budget:
         def fits() -> bool:
             return not self.used or self.used + size <= self.capacity
 
-        if self._waiters or not fits():
+        if self._waiters.queue or not fits():
             await self._waiters.wait(fits)
         self.adjust(size)
 
@@ -32,13 +32,13 @@ class Budget:
         """Correct a reservation to what was found, up or down; never waits."""
         self.used += difference
         self.peak = max(self.peak, self.used)
-        if self._waiters and self.used <= self.capacity:
+        if self._waiters.queue and self.used <= self.capacity:
             self._waiters.wake()
 
     def release(self, size: int) -> None:
         """Give `size` bytes back."""
         self.used -= size
-        if self._waiters:
+        if self._waiters.queue:
             self._waiters.wake()
 
     def __repr__(self) -> str:

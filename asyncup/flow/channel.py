@@ -1,7 +1,7 @@
-"""A bounded channel between stages, closed explicitly; its bounds are the pipeline's backpressure.
+"""A bounded channel between stages, closed explicitly; its bound is the pipeline's backpressure.
 
-It holds at most `max_items` things and `max_weight` of their weight; one that is heavier than the whole bound
-passes alone. `statistics()` shows the backpressure.
+Whoever waits for room waits until half of it is free: stages then take turns that are worth it, instead of handing
+over item by item. `statistics()` shows the backpressure.
 """
 
 from __future__ import annotations
@@ -21,32 +21,27 @@ class ChannelClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """A look at a channel: what it holds now and at most, and its bounds."""
+    """A look at a channel: what it holds now and at most, and its bound."""
 
     items: int
-    weight: int
-    peak_items: int
-    peak_weight: int
-    max_items: int
-    max_weight: int
+    peak: int
+    capacity: int
     closed: bool
 
 
 class Channel(Generic[T]):
-    """Many senders, many receivers, first in first out."""
+    """Many senders, many receivers, first in first out. Nothing that is sent may be None."""
 
-    def __init__(self, max_items: int, max_weight: int) -> None:
-        self._max_items = max_items
-        self._max_weight = max_weight
-        self._queue: deque[tuple[T, int]] = deque()
-        self._weight = 0
-        self._peak_items = 0
-        self._peak_weight = 0
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._half = capacity // 2
+        self._queue: deque[T] = deque()
+        self._peak = 0
         self._closed = False
         self._senders = Waiters()
         self._receivers = Waiters()
 
-    def offer(self, item: T, weight: int = 0) -> bool:
+    def offer(self, item: T) -> bool:
         """Put without waiting; False when there is no room, or when others wait for it.
 
         Raises:
@@ -54,31 +49,31 @@ class Channel(Generic[T]):
         """
         if self._closed:
             raise ChannelClosed
-        if self._senders or not self._fits(weight):
+        if self._senders.queue or len(self._queue) >= self._capacity:
             return False
-        self._put(item, weight)
+        self._put(item)
         return True
 
-    async def send(self, item: T, weight: int = 0) -> None:
+    async def send(self, item: T) -> None:
         """Put, waiting for room. Senders are served in the order in which they came.
 
         Raises:
             ChannelClosed: the channel was closed, before or while waiting.
         """
-        if not self.offer(item, weight):
-            await self._senders.wait(lambda: self._closed or self._fits(weight))
+        if not self.offer(item):
+            await self._senders.wait(self._has_room)
             if self._closed:
                 raise ChannelClosed
-            self._put(item, weight)
+            self._put(item)
             self._senders.wake()
 
     def take(self) -> T | None:
         """Get without waiting; None when the channel is empty."""
-        if not self._queue:
+        queue = self._queue
+        if not queue:
             return None
-        item, weight = self._queue.popleft()
-        self._weight -= weight
-        if self._senders:
+        item = queue.popleft()
+        if self._senders.queue and len(queue) <= self._half:
             self._senders.wake()
         return item
 
@@ -94,7 +89,7 @@ class Channel(Generic[T]):
                 return item
             if self._closed:
                 raise ChannelClosed
-            await self._receivers.wait(lambda: self._closed or bool(self._queue))
+            await self._receivers.wait(self._has_something)
             if len(self._queue) > 1:  # more than its own
                 self._receivers.wake()
 
@@ -103,33 +98,24 @@ class Channel(Generic[T]):
         self._closed = True
         if discard:
             self._queue.clear()
-            self._weight = 0
         self._receivers.wake_all()
         self._senders.wake_all()
 
-    def _fits(self, weight: int) -> bool:
+    def _put(self, item: T) -> None:
         queue = self._queue
-        return not queue or (len(queue) < self._max_items and self._weight + weight <= self._max_weight)
-
-    def _put(self, item: T, weight: int) -> None:
-        queue = self._queue
-        queue.append((item, weight))
-        self._weight += weight
-        self._peak_items = max(self._peak_items, len(queue))
-        self._peak_weight = max(self._peak_weight, self._weight)
-        if self._receivers:
+        queue.append(item)
+        self._peak = max(self._peak, len(queue))
+        if self._receivers.queue:
             self._receivers.wake()
 
+    def _has_room(self) -> bool:
+        return self._closed or len(self._queue) < self._capacity
+
+    def _has_something(self) -> bool:
+        return self._closed or bool(self._queue)
+
     def statistics(self) -> ChannelStatistics:
-        return ChannelStatistics(
-            len(self._queue),
-            self._weight,
-            self._peak_items,
-            self._peak_weight,
-            self._max_items,
-            self._max_weight,
-            self._closed,
-        )
+        return ChannelStatistics(len(self._queue), self._peak, self._capacity, self._closed)
 
     def __repr__(self) -> str:
-        return f"<Channel {len(self._queue)}/{self._max_items} items, {self._weight}/{self._max_weight}>"
+        return f"<Channel {len(self._queue)}/{self._capacity}>"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from math import log2
+from bisect import bisect_right
 
 _PER_OCTAVE = 16
 _OCTAVES = 40  # from one microsecond to twelve days
+#: Where each bucket ends, in seconds. To look a value up takes less than to compute its logarithm.
+_ENDS = [2 ** (bucket / _PER_OCTAVE) / 1e6 for bucket in range(1, _PER_OCTAVE * _OCTAVES)]
 
 
 class Histogram:
@@ -14,18 +16,21 @@ class Histogram:
 
     def __init__(self) -> None:
         self._buckets = [0] * (_PER_OCTAVE * _OCTAVES)
-        self.count = 0
 
     def record(self, seconds: float) -> None:
-        bucket = int(log2(seconds * 1e6) * _PER_OCTAVE) if seconds > 1e-6 else 0
-        self._buckets[min(bucket, len(self._buckets) - 1)] += 1
-        self.count += 1
+        self._buckets[bisect_right(_ENDS, seconds)] += 1
+
+    @property
+    def count(self) -> int:
+        """How many durations were recorded."""
+        return sum(self._buckets)
 
     def percentile(self, share: float) -> float:
         """The duration in seconds that `share` (0 to 1) of the recorded ones do not exceed; 0.0 when none are."""
-        if not self.count:
+        count = self.count
+        if not count:
             return 0.0
-        wanted = max(1.0, share * self.count)
+        wanted = max(1.0, share * count)
         reached = itertools.accumulate(self._buckets)
         bucket = next(bucket for bucket, seen in enumerate(reached) if seen >= wanted)
         return float(2 ** ((bucket + 0.5) / _PER_OCTAVE)) / 1e6

@@ -14,19 +14,28 @@ class Limiter:
         self.peak = 0
         self._waiters = Waiters()
 
-    async def acquire(self) -> None:
-        """Wait for a place; places are given in the order in which they are asked for."""
-        if self._waiters or not self._has_place():
-            await self._waiters.wait(self._has_place)
+    def enter(self) -> bool:
+        """Take a place without waiting; False when there is none, or when others wait for it."""
+        if self.in_flight >= self.limit or self._waiters.queue:
+            return False
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
-        if self._waiters and self._has_place():
+        return True
+
+    async def acquire(self) -> None:
+        """Wait for a place; places are given in the order in which they are asked for."""
+        if self.enter():
+            return
+        await self._waiters.wait(self._has_place)
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        if self._waiters.queue and self._has_place():
             self._waiters.wake()
 
     def release(self) -> None:
         """Give a place back."""
         self.in_flight -= 1
-        if self._waiters and self.in_flight < self.limit:
+        if self._waiters.queue and self.in_flight < self.limit:
             self._waiters.wake()
 
     def resize(self, limit: int) -> None:

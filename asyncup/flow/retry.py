@@ -67,10 +67,11 @@ class Retrier:
         self._on_retry = on_retry
         self._clock = clock
         self._dice = dice
-        self._answered = False
+        #: Whether the server has ever answered: then it is given minutes to come back, not seconds.
+        self.answered = False
 
-    async def run(self, call: Callable[[A], Awaitable[R]], argument: A) -> R:
-        """Call until it succeeds or its error is final.
+    async def run(self, call: Callable[[A], Awaitable[R]], argument: A, failed: AsyncupError | None = None) -> R:
+        """Call until it succeeds or its error is final. `failed` is the error of an attempt that was made already.
 
         Raises:
             AsyncupError: the last error; its `attempts` is set, and its `disposition` is what follows, never RETRY.
@@ -80,8 +81,11 @@ class Retrier:
         first_failure: float | None = None
         while True:
             try:
+                if failed is not None:
+                    raise failed
                 result = await call(argument)
             except AsyncupError as error:
+                failed = None
                 now = self._clock()
                 if first_failure is None:
                     first_failure = now
@@ -92,7 +96,7 @@ class Retrier:
                     raise
                 self._on_retry(error, len(failures), delay)
             else:
-                self._answered = True
+                self.answered = True
                 return result
             if not await self._sleep(delay):
                 raise Interrupted
@@ -104,12 +108,12 @@ class Retrier:
         server that was away, or busy, has not yet refused anything twice.
         """
         if not isinstance(error, Unreachable | ConnectionLost):
-            self._answered = True
+            self.answered = True
         if error.disposition is not Disposition.RETRY:
             return None
         policy = self._policy
         delay = policy.delay(error, len(failures), self._dice)
-        limit = policy.elapsed if self._answered else policy.first_elapsed
+        limit = policy.elapsed if self.answered else policy.first_elapsed
         if isinstance(error, Unreachable) and elapsed < limit:
             delay = min(delay, limit - elapsed)  # it gets all of its time: long jitter must not cut it short
         spent = elapsed + delay > limit or len(failures) - failures.count(Unreachable) >= policy.max_attempts

@@ -14,35 +14,33 @@ class Waiters:
     nothing. Whoever has taken its turn wakes the next if there is room for more; a cancelled one does so always.
     """
 
-    __slots__ = ("_futures",)
+    __slots__ = ("queue",)
 
     def __init__(self) -> None:
-        self._futures: deque[asyncio.Future[None]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._futures)
+        #: Those who wait, the first of them at the left. Whether there are any is asked for every row.
+        self.queue: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, ready: Callable[[], bool]) -> None:
         """Wait until all who came before have had their turn and `ready` holds; the caller then takes its turn at once."""
         create = asyncio.get_running_loop().create_future
         future = create()
-        self._futures.append(future)
+        self.queue.append(future)
         try:
             await future
-            while self._futures[0] is not future or not ready():
-                place = self._futures.index(future)
-                self._futures[place] = future = create()
+            while self.queue[0] is not future or not ready():
+                place = self.queue.index(future)
+                self.queue[place] = future = create()
                 await future
         except BaseException:
-            self._futures.remove(future)
+            self.queue.remove(future)
             self.wake()
             raise
-        self._futures.popleft()
+        self.queue.popleft()
         self.wake()  # the next may have been woken while it was not the first, and has gone back to waiting
 
     def wake(self, count: int = 1) -> None:
         """Let the `count` that have waited longest look whether their turn has come."""
-        for future in self._futures:
+        for future in self.queue:
             if count < 1:
                 return
             if not future.done():
@@ -50,4 +48,4 @@ class Waiters:
                 count -= 1
 
     def wake_all(self) -> None:
-        self.wake(len(self._futures))
+        self.wake(len(self.queue))

@@ -57,7 +57,7 @@ class Watermark:
 
     def __init__(self, position: Key | None = None, counts: Counts | None = None) -> None:
         self.position = position
-        self.counts = counts or Counts()
+        self.counts = self._before = counts or Counts()
         self.letters: list[DeadLetter] = []
         self._tickets: deque[Ticket] = deque()
 
@@ -70,6 +70,10 @@ class Watermark:
     def open_letters(self) -> list[DeadLetter]:
         """The letters of rows that the watermark has not passed; a run that resumes sends these rows again."""
         return [letter for ticket in self._tickets for letter in ticket.letters]
+
+    def settled(self) -> Counts:
+        """What was settled since this watermark began, whether it has passed it or not."""
+        return sum((ticket.counts() for ticket in self._tickets), self.counts) - self._before
 
     @property
     def open(self) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from asyncup.errors import RowRefused, TemplateRefused
@@ -25,6 +26,11 @@ _NAME = re.compile(r'"(?:[^"]|"")+"|[^\W\d][\w$]*')
 #: Wider than any object key or header may be; without a bound one spec could take all memory.
 _MAX_WIDTH = 1024
 DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
+#: A quote, or a character that a backslash makes an ordinary one.
+_QUOTE = re.compile(r'\\.|"', re.DOTALL)
+
+#: Where a column lies in a row, and how its text is formatted, if at all.
+_Part = tuple[int, Callable[[str], str] | None]
 
 
 def _time(text: str) -> dt.time:
@@ -133,16 +139,19 @@ def _placeholder(text: str, start: int) -> tuple[Placeholder, int]:
     return Placeholder(parse_identifiers(name[0])[0], rest[1:]), end + 1
 
 
-def compile_template(template: Template, shape: RowShape) -> Callable[[Row], str | None]:
+def compile_template(template: Template, shape: RowShape, *, quoted: bool = False) -> Callable[[Row], str | None]:
     """A function that renders a row; None when a column it needs is NULL.
 
-    The function raises RowRefused when a value cannot be decoded for its format spec.
+    The function raises RowRefused when a value cannot be decoded for its format spec. With `quoted`, values between
+    double quotes of the template are escaped as a quoted string wants it (RFC 9110, section 5.6.4).
 
     Raises:
         TemplateRefused: a spec does not fit its column's type.
     """
-    parts = [(shape.index(hole.name), formatter(template, hole, shape)) for hole in template.placeholders]
+    parts: list[_Part] = [(shape.index(hole.name), formatter(template, hole, shape)) for hole in template.placeholders]
     literals = template.literals
+    if quoted:
+        parts = _escaped(parts, literals)
     if not parts:
         return lambda _row: literals[0]
     if len(parts) == 1 and parts[0][1] is None:
@@ -167,6 +176,19 @@ def compile_template(template: Template, shape: RowShape) -> Callable[[Row], str
         return "".join(pieces)
 
     return many
+
+
+def _escaped(parts: list[_Part], literals: Sequence[str]) -> list[_Part]:
+    """The parts, those between quotes with a form that escapes quotes and backslashes."""
+    found, inside = [], False
+    for (index, form), literal in zip(parts, literals, strict=False):
+        inside ^= _QUOTE.findall(literal).count('"') % 2 == 1
+        found.append((index, partial(_escape, form) if inside else form))
+    return found
+
+
+def _escape(form: Callable[[str], str] | None, text: str) -> str:
+    return (text if form is None else form(text)).replace("\\", r"\\").replace('"', r"\"")
 
 
 def formatter(template: Template, hole: Placeholder, shape: RowShape) -> Callable[[str], str] | None:

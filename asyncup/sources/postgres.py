@@ -265,7 +265,8 @@ class PostgresSource:
         since from there on they would be deferred on a smaller page as well.
         """
         bound = min(_LARGE_BODY, self.page_bytes // 4)
-        mean = sum(min(row[-2] or 0, bound) for row in rows) / len(rows) + 256
+        sample = rows[:: len(rows) // 64 + 1]
+        mean = sum(min(row[-2] or 0, bound) for row in sample) / len(sample) + 256
         self._average = mean if not self._average else 0.5 * self._average + 0.5 * mean
 
     def _checked(self, rows: Sequence[Row], after: Key | None) -> Sequence[Row]:

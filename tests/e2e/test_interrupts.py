@@ -75,13 +75,15 @@ def test_a_second_signal_ends_the_run_at_once(connected: Program, docs: Database
         with peer:
             peer.recv(65536)
             peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")  # the bucket is there
-            assert peer.recv(65536).startswith(b"PUT /b/1 ")
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-            assert process.poll() is None, "it waits for what is in flight"
-            begun = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            run = connected.finish(process)
+            uploads, _ = silent.accept()
+            with uploads:
+                assert uploads.recv(65536).startswith(b"PUT /b/1 ")
+                process.send_signal(signal.SIGINT)
+                time.sleep(0.3)
+                assert process.poll() is None, "it waits for what is in flight"
+                begun = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                run = connected.finish(process)
     assert time.monotonic() - begun < 2
     assert run.code == 130
     assert (run.summary["status"], run.summary["put"]) == ("interrupted", 0)

@@ -78,6 +78,7 @@ def test_a_finished_job_starts_a_new_full_run_whatever_the_flags(connected: Prog
 def test_a_second_run_of_a_job_is_refused_while_the_first_runs(
     connected: Program, docs: Database, bucket: Bucket
 ) -> None:
+    docs.sql("INSERT INTO docs SELECT n, 'body', 'n' || n FROM generate_series(100001, 200000) n")  # enough to do
     command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}"]
     first = connected.start(*command, "--concurrency=2")
     while not (state(connected) / "public.docs.json").exists():

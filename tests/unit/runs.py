@@ -82,6 +82,10 @@ class FakeRun:
         return asyncio.create_task(self.run())
 
     @property
+    def settled(self) -> Counts:
+        return self.pipeline.watermark.settled()
+
+    @property
     def last(self) -> Checkpoint:
         return self.checkpoints.saved[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncup.config import Config, flag, parse_duration, parse_size, secrets_of
+from asyncup.config import (
+    ACLS,
+    CHECKSUMS,
+    S3_CLIENTS,
+    SSE,
+    STORAGE_CLASSES,
+    Config,
+    flag,
+    parse_duration,
+    parse_size,
+    secrets_of,
+)
 from asyncup.errors import UsageError
+from asyncup.plan import fingerprint_difference
 
 RIGHT: dict[str, Any] = {"table": "docs", "to": "s3://bucket/{id}"}
 
@@ -116,6 +129,31 @@ def test_what_is_no_duration_is_refused_with_examples(option: str, text: str) ->
         ({"on_null": "skp"}, "--on-null", "did you mean skip?"),
         ({"on_null": "zzz"}, "--on-null", "none of skip, empty, fail"),
         ({"addressing": "Path"}, "--addressing", "did you mean path?"),
+        ({"s3_client": "boto"}, "--s3-client", "did you mean botocore?"),
+        ({"checksum": "SHA-256"}, "--checksum", "did you mean sha256?"),
+        ({"request_payer": "me"}, "--request-payer", "none of requester"),
+        ({"sse": "aes256"}, "--sse", "did you mean AES256?"),
+        ({"sse": "aws:kms\r\nx: y"}, "--sse", "did you mean aws:kms?"),
+        ({"acl": "publicread"}, "--acl", "did you mean public-read?"),
+        ({"acl": "log-delivery-write"}, "--acl", "none of private, public-read"),
+        ({"storage_class": "standard-ia"}, "--storage-class", "did you mean STANDARD_IA?"),
+        ({"storage_class": "X\nY: z"}, "--storage-class", "no storage class"),
+        ({"storage_class": ""}, "--storage-class", "such as STANDARD_IA"),
+        ({"storage_class": 1}, "--storage-class", "1 is not text"),
+        ({"expected_bucket_owner": "12345678901"}, "--expected-bucket-owner", "12 digits"),
+        ({"expected_bucket_owner": "123456789012\n"}, "--expected-bucket-owner", "12 digits"),
+        ({"expected_bucket_owner": "١٢٣٤٥٦٧٨٩٠١٢"}, "--expected-bucket-owner", "12 digits"),
+        ({"sse_kms_key_id": "key"}, "--sse-kms-key-id", "add --sse aws:kms"),
+        ({"sse_kms_key_id": "key", "sse": "AES256"}, "--sse-kms-key-id", "add --sse aws:kms"),
+        ({"sse_kms_key_id": "a\r\nb", "sse": "aws:kms"}, "--sse-kms-key-id", "not a key's id, ARN or alias"),
+        ({"sse_kms_key_id": "", "sse": "aws:kms"}, "--sse-kms-key-id", "not a key's id, ARN or alias"),
+        ({"content_type": b"text/html"}, "--content-type", "is not text"),
+        ({"metadata": ["a=b", "c"]}, "--metadata", "'c' is not written as name=value"),
+        ({"metadata": "a=b\nc"}, "--metadata", "'c' is not written as name=value"),
+        ({"metadata": {"version": 3}}, "--metadata", "not texts"),
+        ({"metadata": [("a", "b")]}, "--metadata", "('a', 'b') is not written as name=value"),
+        ({"tag": [""]}, "--tag", "'' is not written as name=value"),
+        ({"tag": {1: "x"}}, "--tag", "not texts"),
         ({"body": "a b"}, "--body", '"row" for the row as JSON'),
         ({"body": ""}, "--body", '"row" for the row as JSON'),
         ({"ca_bundle": "no/such.pem"}, "--ca-bundle", "there is no file no/such.pem"),
@@ -173,6 +211,84 @@ def test_texts_from_flags_and_values_from_callers_come_to_the_same(tmp_path: Pat
     }
     assert Config.of(**RIGHT, **texts) == Config.of(**RIGHT, **values)
     assert Config.of(**RIGHT, **texts).key == ("tenant", "ID")
+
+
+@pytest.mark.parametrize("option", ["metadata", "tag"])
+def test_names_and_values_come_as_flags_as_lines_or_as_a_mapping(option: str) -> None:
+    pairs = (("a", "{x}=y"), ("b c", ""), ("A", " 1 "))
+    for value in (["a={x}=y", "b c=", "A= 1 "], "a={x}=y\n\nb c=\r\nA= 1 \n", dict(pairs)):
+        assert getattr(Config.of(**RIGHT, **{option: value}), option) == pairs
+    for nothing in ([], "", {}, None):
+        assert Config.of(**RIGHT, **{option: nothing}) == Config(**RIGHT)
+    assert Config.of(**RIGHT, **{option: ["a=x\ny"]}).stored_with_object()[option] == {"a": "x\ny"}
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("storage_class", (*STORAGE_CLASSES, "COLDLINE", "X1_")),
+        ("sse", SSE),
+        ("acl", ACLS),
+        ("checksum", CHECKSUMS),
+        ("s3_client", S3_CLIENTS),
+        ("request_payer", ("requester",)),
+        ("expected_bucket_owner", ("012345678901",)),
+    ],
+)
+def test_every_choice_can_be_made(option: str, values: tuple[str, ...]) -> None:
+    for value in values:
+        assert getattr(Config.of(**RIGHT, **{option: value}), option) == value
+
+
+@pytest.mark.parametrize("sse", ["aws:kms", "aws:kms:dsse"])
+def test_a_key_of_kms_may_be_an_id_an_arn_or_an_alias(sse: str) -> None:
+    for key in ("1234abcd-12ab", "arn:aws:kms:eu-central-1:123456789012:key/1234abcd", "alias/my-key"):
+        assert Config.of(**RIGHT, sse=sse, sse_kms_key_id=key).sse_kms_key_id == key
+
+
+#: A value for every option that is stored with an object.
+STORED: dict[str, Any] = {
+    "content_type": "{mime}",
+    "cache_control": "no-store",
+    "content_disposition": "inline",
+    "content_language": "en",
+    "metadata": {"b": "1", "a": "2"},
+    "tag": {"t": "{id}"},
+    "storage_class": "GLACIER",
+    "sse": "aws:kms",
+    "sse_kms_key_id": "key",
+    "acl": "private",
+    "checksum": "none",
+}
+
+
+def test_what_is_stored_with_an_object_is_what_its_options_say_and_none_where_they_are_silent() -> None:
+    assert set(Config(**RIGHT).stored_with_object().values()) == {None}
+    assert Config.of(**RIGHT, **STORED).stored_with_object() == STORED
+    backwards = {**STORED, "metadata": {"a": "2", "b": "1"}}
+    assert Config.of(**RIGHT, **STORED).stored_with_object() == Config.of(**RIGHT, **backwards).stored_with_object()
+
+
+def test_a_checkpoint_holds_what_is_stored_with_objects_and_one_that_knows_nothing_of_it_matches_the_defaults() -> None:
+    stored = Config.of(**RIGHT, **STORED).stored_with_object()
+    assert fingerprint_difference(json.loads(json.dumps(stored)), stored) == []
+    assert len(fingerprint_difference({}, stored)) == len(STORED)
+    assert fingerprint_difference({"content_type": None}, Config(**RIGHT).stored_with_object()) == []
+
+
+def test_how_objects_are_sent_is_not_stored_with_them() -> None:
+    config = Config.of(
+        **RIGHT, request_payer="requester", expected_bucket_owner="0" * 12, s3_client="botocore", no_verify_etag=True
+    )
+    assert config.stored_with_object() == Config(**RIGHT).stored_with_object()
+
+
+@pytest.mark.parametrize("option", sorted(set(STORED) - {"sse_kms_key_id"}))
+def test_what_a_file_cannot_keep_is_refused_and_a_trial_run_ignores_it(option: str) -> None:
+    error = refused(to="file:///tmp/{id}", **{option: STORED[option]})
+    assert (error.subject, error.message) == (flag(option), "a file keeps nothing but its bytes")
+    assert f"ASYNCUP_{option.upper()}" in (error.hint or "")
+    assert Config.of(table="docs", to="null:", **{option: STORED[option]})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from asyncup.errors import (
     Unreachable,
 )
 from asyncup.events import Draining, Progress, RowFailed
-from asyncup.model import ROW_OVERHEAD, Counts, Outcome, Receipt, Row, Upload
+from asyncup.model import ROW_OVERHEAD, Counts, Receipt, Row, Upload
 from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource
 from tests.unit.runs import FRESH, FakeRun, bodies, key, until
 
@@ -34,9 +34,9 @@ async def test_every_row_becomes_one_object(count: int) -> None:
     assert {name: upload.body for name, upload in run.sink.objects.items()} == {
         key(number): b"body %d" % number for number in range(1, count + 1)
     }
-    assert run.tally.counts().rows == run.tally.counts().put == count
+    assert run.settled.rows == run.settled.put == count
     assert run.last.finished
-    assert run.last.counts == run.tally.counts()
+    assert run.last.counts == run.settled
     assert run.last.watermark == ((f"{count:012d}",) if count else None)
 
 
@@ -101,7 +101,7 @@ async def test_the_watermark_waits_for_the_oldest_open_row() -> None:
     run = FakeRun(MemorySource(bodies(400), page_rows=100), sink, concurrency=4)
     running = run.start()
     sink.release(key(1), *[key(number) for number in range(3, 401)])
-    await until(lambda: run.tally.outcomes[Outcome.PUT] == 399)
+    await until(lambda: run.settled.put == 399)
     assert run.pipeline.watermark.position is None
     sink.release(key(2))
     assert await running is True
@@ -169,7 +169,7 @@ async def test_what_is_held_in_memory_is_what_the_budget_says() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert run.tally.bytes == 200 * size
+    assert run.settled.bytes == 200 * size
     assert peak < memory + 2 * size
 
 
@@ -180,7 +180,7 @@ async def test_a_deferred_body_that_has_gone_is_skipped_and_counted() -> None:
 
     run = FakeRun(Vanishing([bytes(5000), b"x"], page_rows=2, page_bytes=100), MemorySink())
     assert await run.run() is True
-    assert run.tally.counts() == Counts(put=1, skipped=1, failed=0, bytes=1)
+    assert run.settled == Counts(put=1, skipped=1, failed=0, bytes=1)
     assert run.pipeline.budget.used == 0
 
 
@@ -191,7 +191,7 @@ async def test_a_deferred_body_that_has_gone_is_skipped_and_counted() -> None:
 async def test_null_bodies_are_counted_as_asked(on_null: str, expected: Counts) -> None:
     run = FakeRun(MemorySource([b"a", None, b"b"]), MemorySink(), on_null=on_null)
     assert await run.run() is True
-    assert run.tally.counts() == expected
+    assert run.settled == expected
     assert run.pipeline.watermark.counts == expected
 
 
@@ -205,7 +205,7 @@ async def test_what_may_mend_is_tried_again_and_counted() -> None:
 
     run = FakeRun(MemorySource(bodies(100)), FaultySink(fault))
     assert await run.run() is True
-    assert run.tally.counts().put == 100
+    assert run.settled.put == 100
     assert (run.tally.attempts, run.tally.retries, run.tally.throttled) == (120, 20, 10)
 
 
@@ -215,7 +215,7 @@ async def test_a_row_that_keeps_failing_becomes_a_dead_letter_and_blocks_nobody(
 
     run = FakeRun(MemorySource(bodies(100)), FaultySink(fault), max_attempts=3)
     assert await run.run() is True
-    assert run.tally.counts().put == 98
+    assert run.settled.put == 98
     assert [(letter.key, letter.object_key, letter.error, letter.attempts) for letter in run.dead_letters.letters] == [
         ((f"{5:012d}",), key(5), "ServerFault", 3),
         ((f"{60:012d}",), key(60), "ServerFault", 3),
@@ -331,7 +331,7 @@ async def test_the_first_signal_stops_reading_and_lets_uploads_in_flight_finish(
     assert await running is False
     assert source.read == read
     assert len(sink.objects) == 5
-    assert run.tally.counts().put == 5
+    assert run.settled.put == 5
     assert not run.pipeline.complete
     (draining,) = run.watcher.of(Draining)
     assert (draining.signal, draining.in_flight) == ("SIGINT", 4)
@@ -346,7 +346,7 @@ async def test_the_second_signal_aborts_what_is_in_flight_and_saves_what_is_sett
     run.interrupt.request(15)
     run.interrupt.request(15)
     assert await running is False
-    assert run.tally.counts().put == len(sink.objects) == 1
+    assert run.settled.put == len(sink.objects) == 1
 
 
 async def test_a_drain_ends_at_its_deadline() -> None:
@@ -369,7 +369,7 @@ async def test_a_drain_does_not_wait_for_another_attempt() -> None:
     run.interrupt.request(2)
     async with asyncio.timeout(5):
         assert await running is False
-    assert run.tally.counts().rows == 0
+    assert run.settled.rows == 0
     assert run.dead_letters.letters == []
 
 
@@ -390,7 +390,7 @@ async def test_cancellation_from_outside_saves_and_is_never_wrapped() -> None:
     run = FakeRun(MemorySource(bodies(5000)), sink, concurrency=4)
     running = run.start()
     sink.release(*[key(number) for number in range(1, 101)])
-    await until(lambda: run.tally.outcomes[Outcome.PUT] == 100)
+    await until(lambda: run.settled.put == 100)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -403,15 +403,15 @@ async def test_a_resumed_run_begins_behind_the_watermark_and_keeps_the_counts() 
     run = FakeRun(MemorySource(bodies(200)), MemorySink(), checkpoint=checkpoint)
     assert await run.run() is True
     assert sorted(run.sink.objects) == [key(number) for number in range(121, 201)]
-    assert run.tally.counts().rows == 80
-    assert run.last.counts == Counts(180, 15, 5, 700 + run.tally.bytes)
+    assert run.settled.rows == 80
+    assert run.last.counts == Counts(180, 15, 5, 700 + run.settled.bytes)
 
 
 async def test_progress_is_reported_to_the_end() -> None:
     run = FakeRun(MemorySource(bodies(10)), MemorySink())
     await run.run()
     last = run.watcher.of(Progress)[-1]
-    assert last.counts == run.tally.counts()
+    assert last.counts == run.settled
     assert (last.in_flight, last.memory) == (0, 0)
 
 
@@ -453,7 +453,7 @@ async def test_whatever_the_order_and_the_faults_a_resumed_run_completes_the_set
         complete = await running
         stored |= {name: upload.body for name, upload in sink.objects.items()}
         watermark = run.pipeline.watermark
-        counts = run.tally.counts()
+        counts = run.settled
         assert counts.put + counts.skipped + counts.failed == counts.rows
         passed = 0 if watermark.position is None else int(watermark.position[0] or 0)
         assert watermark.counts.rows == passed

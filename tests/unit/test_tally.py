@@ -11,23 +11,6 @@ from hypothesis import strategies as st
 from asyncup.errors import ServerFault, Throttled
 from asyncup.flow.histogram import Histogram
 from asyncup.flow.tally import Tally
-from asyncup.model import Counts, Outcome
-
-
-@given(st.lists(st.tuples(st.sampled_from(Outcome), st.integers(0, 10**12))))
-def test_every_settled_row_is_counted_once_under_its_outcome(rows: list[tuple[Outcome, int]]) -> None:
-    tally = Tally()
-    for outcome, size in rows:
-        tally.settle(outcome, size)
-    outcomes = [outcome for outcome, _ in rows]
-    counts = tally.counts()
-    assert counts == Counts(
-        put=outcomes.count(Outcome.PUT),
-        skipped=outcomes.count(Outcome.SKIPPED),
-        failed=outcomes.count(Outcome.FAILED),
-        bytes=sum(size for _, size in rows),
-    )
-    assert counts.rows == counts.put + counts.skipped + counts.failed == len(rows)
 
 
 def test_retries_and_the_throttled_among_them_are_counted() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -79,17 +81,17 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def its_counts_cover_exactly_the_rows_up_to_it(self) -> None:
-        expected = BEFORE
-        for number in range(1, self.position + 1):
-            outcome, size = self.settled[number]
-            expected += Counts(
-                put=int(outcome is Outcome.PUT),
-                skipped=int(outcome is Outcome.SKIPPED),
-                failed=int(outcome is Outcome.FAILED),
-                bytes=size,
-            )
-        assert self.watermark.counts == expected
-        assert self.watermark.counts.rows == BEFORE.rows + self.position
+        assert self.watermark.counts == BEFORE + self.counts(range(1, self.position + 1))
+
+    @invariant()
+    def it_counts_what_was_settled_beyond_it_too(self) -> None:
+        assert self.watermark.settled() == self.counts(self.settled)
+
+    def counts(self, numbers: Iterable[int]) -> Counts:
+        found = [self.settled[number] for number in numbers]
+        outcomes = [outcome for outcome, _ in found]
+        put, skipped, failed = (outcomes.count(outcome) for outcome in Outcome)
+        return Counts(put, skipped, failed, sum(size for _, size in found))
 
     @invariant()
     def it_knows_how_many_rows_are_open(self) -> None:

@@ -1,4 +1,4 @@
-"""The control lane: an aiobotocore client that does exactly one attempt per call.
+"""The control client: an aiobotocore client that does exactly one attempt per call.
 
 botocore finds credentials, region and endpoint, as every AWS tool does. What it would do behind our back is off:
 its own retries, checksums that other providers refuse, chunked bodies, `Expect: 100-continue`, which costs a round trip
@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import botocore
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
 from botocore import handlers
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.httpsession import get_cert_path
 
 from asyncup.errors import DestinationRefused
 from asyncup.sinks.s3.errors import from_botocore
+from asyncup.sinks.s3.providers import AWS, provider_of
+from asyncup.sinks.s3.settings import S3Settings
+from asyncup.sinks.s3.signing import Credentials
 
 #: A region for servers that have none; requests to them must be signed with one all the same.
 FALLBACK_REGION = "us-east-1"
@@ -31,32 +37,46 @@ CONNECT_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class S3Settings:
-    """How to reach S3; None leaves the choice to botocore. `attempt_timeout` in seconds."""
-
-    bucket: str
-    endpoint_url: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    addressing: str = "auto"
-    ca_bundle: str | None = None
-    no_sign_request: bool = False
-    connections: int = 64
-    attempt_timeout: float = 60.0
-
-
-@dataclass(frozen=True, slots=True)
 class ControlClient:
-    """A client, what closes it, and where it talks to."""
+    """A client, what closes it, and where it talks to. `authorities` is the file of those that TLS trusts."""
 
     client: Any
+    session: AioSession
     stack: AsyncExitStack
     endpoint_url: str
-    region: str
+    authorities: str
 
     @property
     def is_aws(self) -> bool:
-        return ".amazonaws.com" in self.endpoint_url
+        return provider_of(urlsplit(self.endpoint_url).hostname or "") is AWS
+
+    async def head_bucket(self, settings: S3Settings) -> None:
+        """Ask for the bucket. botocore follows a redirect to its region, and knows that from then on.
+
+        Raises:
+            ClientError: S3's refusal; and whatever botocore and the network raise.
+        """
+        owner = {"ExpectedBucketOwner": settings.expected_bucket_owner} if settings.expected_bucket_owner else {}
+        # a redirect that leads nowhere is followed for ever
+        async with asyncio.timeout(min(settings.attempt_timeout, 10.0)):
+            await self.client.head_bucket(Bucket=settings.bucket, **owner)
+
+    async def credentials(self) -> Credentials | None:
+        """The current credentials, renewed when that is due, or None when requests go without.
+
+        Raises:
+            DestinationRefused: they cannot be had.
+        """
+        if self.client.meta.config.signature_version is botocore.UNSIGNED:
+            return None
+        try:
+            found = await self.session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            frozen = await found.get_frozen_credentials()
+        except (BotoCoreError, ClientError, OSError) as exc:
+            raise from_botocore(exc, "find credentials", self.endpoint_url) from exc
+        return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)
 
 
 class _PlainSession(AIOHTTPSession):  # type: ignore[misc, unused-ignore]  # stubs may be there or not
@@ -75,7 +95,7 @@ async def open_client(settings: S3Settings) -> ControlClient:
     """
     place = f"s3://{settings.bucket}"
     try:
-        session, region = await asyncio.to_thread(_session, settings)
+        session, region, authorities = await asyncio.to_thread(_session, settings)
         config = AioConfig(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=settings.attempt_timeout,
@@ -89,11 +109,7 @@ async def open_client(settings: S3Settings) -> ControlClient:
             http_session_cls=_PlainSession,
         )
         context = session.create_client(
-            "s3",
-            region_name=region,
-            endpoint_url=settings.endpoint_url,
-            verify=settings.ca_bundle,
-            config=config,
+            "s3", region_name=region, endpoint_url=settings.endpoint_url, verify=authorities, config=config
         )
         # credentials and service descriptions are read from files here, and programs are run: all that in a thread, on
         # a loop of its own; the client makes its connections with the first request, on the loop of the caller
@@ -107,14 +123,23 @@ async def open_client(settings: S3Settings) -> ControlClient:
     stack = AsyncExitStack()
     stack.push_async_exit(context)
     client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
-    return ControlClient(client, stack, client.meta.endpoint_url, region)
+    return ControlClient(client, session, stack, client.meta.endpoint_url, authorities)
 
 
-def _session(settings: S3Settings) -> tuple[AioSession, str]:
-    """A session and its region. botocore does not know AWS_REGION, which the other tools of AWS look at first.
+def _session(settings: S3Settings) -> tuple[AioSession, str, str]:
+    """A session, its region, and the file of the authorities that it trusts.
+
+    botocore does not know AWS_REGION, which the other tools of AWS look at first.
 
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     """
     session = AioSession(profile=settings.profile)
     region = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
-    return session, region or FALLBACK_REGION
+    authorities = settings.ca_bundle or session.get_config_variable("ca_bundle") or _system_authorities()
+    return session, region or FALLBACK_REGION, authorities
+
+
+def _system_authorities() -> str:
+    """The file of the authorities that this system trusts, or the one that botocore brings where there is none."""
+    found = ssl.get_default_verify_paths().cafile
+    return found if found is not None else str(get_cert_path(True))

@@ -62,6 +62,15 @@ STALE = {
     "AuthorizationHeaderMalformed": "the bucket lives in another region: give it with --region",
     "IllegalLocationConstraintException": "the bucket lives in another region: give it with --region",
 }
+#: Codes that say that the bucket is elsewhere.
+ELSEWHERE = frozenset(
+    {
+        "PermanentRedirect",
+        "TemporaryRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+    }
+)
 RUN = {
     "NoSuchBucket": "check the bucket's name in --to, and --endpoint-url and --region",
     "InvalidBucketName": "check the bucket's name in --to",
@@ -88,7 +97,16 @@ ROW = frozenset(
     }
 )
 #: What is asked of the destination. Every other operation fetches credentials.
-_OPERATIONS = frozenset({"HeadBucket", "PutObject"})
+_OPERATIONS = frozenset(
+    {
+        "HeadBucket",
+        "PutObject",
+        "CreateMultipartUpload",
+        "UploadPart",
+        "CompleteMultipartUpload",
+        "AbortMultipartUpload",
+    }
+)
 _DENIED = "the credentials need s3:PutObject on this bucket and prefix (and kms:GenerateDataKey where it encrypts)"
 
 

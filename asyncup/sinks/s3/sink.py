@@ -1,39 +1,57 @@
-"""Objects in S3 through botocore's client: every feature, one attempt per call."""
+"""The S3 sink: small objects through the lane that fits, large ones in parts through the same lane."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import urlsplit
 
+import botocore
 from botocore.exceptions import ClientError
 
-from asyncup.errors import ConnectionLost, DestinationRefused
+from asyncup.errors import DestinationRefused
+from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Receipt, Upload
-from asyncup.sinks.s3.client import ControlClient, S3Settings, open_client
+from asyncup.sinks.s3.client import ControlClient, open_client
+from asyncup.sinks.s3.compatible import CompatibleLane
 from asyncup.sinks.s3.errors import from_botocore
-
-#: An attempt has this long for each MiB of its body beyond `--attempt-timeout`, so that large objects can pass.
-SECONDS_PER_MIB = 1.0
+from asyncup.sinks.s3.integrity import Integrity
+from asyncup.sinks.s3.multipart import Multipart
+from asyncup.sinks.s3.providers import provider_of
+from asyncup.sinks.s3.resolve import WireUnfit, open_wire
+from asyncup.sinks.s3.settings import PART_BYTES, S3Settings
+from asyncup.sinks.s3.wire import WireLane
 
 
 class S3Sink:
-    """Puts objects into one bucket."""
+    """Puts objects into one bucket. `say` is told, once, what the user should know about the way there."""
 
-    def __init__(self, settings: S3Settings, control: ControlClient) -> None:
-        self._bucket = settings.bucket
-        self._timeout = settings.attempt_timeout
+    def __init__(
+        self,
+        settings: S3Settings,
+        control: ControlClient,
+        retrier: Retrier | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
         self._control = control
-        self._put_object = control.client.put_object
-        self._accepted = False
+        self._retrier = retrier or _one_attempt()
+        self._say = say
+        self._lane: WireLane | CompatibleLane | None = None
+        self._multipart: Multipart
+        self._opening = asyncio.Lock()
 
     @classmethod
-    async def open(cls, settings: S3Settings) -> S3Sink:
-        """Connect nothing yet, but resolve region, endpoint and credentials.
+    async def open(
+        cls, settings: S3Settings, retrier: Retrier | None = None, say: Callable[[str], None] = lambda _: None
+    ) -> S3Sink:
+        """Connect nothing yet, but resolve region and endpoint. `retrier` tries the parts of large objects again.
 
         Raises:
             DestinationRefused: they cannot be resolved.
         """
-        return cls(settings, await open_client(settings))
+        return cls(settings, await open_client(settings), retrier, say)
 
     @property
     def is_aws(self) -> bool:
@@ -47,47 +65,69 @@ class S3Sink:
 
     async def check(self) -> None:
         """See `Sink.check`. A refusal to list proves nothing about writing, so only a missing bucket is final."""
-        subject = f"s3://{self._bucket}"
+        settings, subject = self._settings, f"s3://{self._settings.bucket}"
         try:
-            async with asyncio.timeout(min(self._timeout, 10.0)):
-                await self._control.client.head_bucket(Bucket=self._bucket)
+            await self._control.head_bucket(settings)
         except ClientError as exc:
             status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
             if status == 404:
                 raise DestinationRefused(
                     "check bucket",
                     subject,
-                    f"there is no bucket {self._bucket} at {self._control.endpoint_url}",
+                    f"there is no bucket {settings.bucket} at {self._control.endpoint_url}",
                     "check the bucket's name in --to, and --endpoint-url and --region",
                 ) from exc
-            if status in (400, 401, 403, 405):
-                return
-            raise from_botocore(exc, "check bucket", subject) from exc
+            if status not in (400, 401, 403, 405):
+                raise from_botocore(exc, "check bucket", subject) from exc
         except Exception as exc:
             raise from_botocore(exc, "check bucket", subject) from exc
 
-    async def put(self, upload: Upload) -> Receipt:
+    def put(self, upload: Upload) -> Coroutine[Any, Any, Receipt]:
         """See `Sink.put`."""
-        arguments: dict[str, Any] = {"Bucket": self._bucket, "Key": upload.key, "Body": upload.body}
-        for name, value in upload.headers:
-            arguments[_ARGUMENTS[name]] = value
-        size = len(upload.body)
-        try:
-            async with asyncio.timeout(self._timeout + size / (1 << 20) * SECONDS_PER_MIB):
-                answer = await self._put_object(**arguments)
-        except Exception as exc:  # botocore lets some errors of aiohttp and of the network through as they are
-            raise from_botocore(exc, "put", upload.key, accepted=self._accepted) from exc
-        metadata = answer.get("ResponseMetadata", {})
-        # S3 names an ETag and sends no body; a 200 with another body comes from something in between
-        empty = metadata.get("HTTPHeaders", {}).get("content-length") == "0"
-        if metadata.get("HTTPStatusCode") != 200 or not (answer.get("ETag") or empty):
-            raise ConnectionLost("put", upload.key, "the answer does not say that the object is stored")
-        self._accepted = True
-        return Receipt(upload.key, size, answer.get("ETag"))
+        if self._lane is None:
+            return self._first_put(upload)
+        return self._lane.put(upload) if len(upload.body) < PART_BYTES else self._multipart.put(upload)
 
     async def close(self) -> None:
         """See `Sink.close`."""
+        await self.close_lane()
         await self._control.stack.aclose()
 
+    async def close_lane(self) -> None:
+        """Close the connections of the uploads, and leave the control client to others that use it."""
+        if self._lane is not None:
+            await self._lane.close()
 
-_ARGUMENTS = {"content-type": "ContentType"}
+    async def _first_put(self, upload: Upload) -> Receipt:
+        """Choose the lane, now that the check has shown botocore the bucket's region."""
+        async with self._opening:
+            if self._lane is None:
+                lane, algorithm = await self._open_lane()
+                self._multipart = Multipart(self._settings, self._control, lane, algorithm, self._retrier, self._say)
+                self._lane = lane
+        return await self.put(upload)
+
+    async def _open_lane(self) -> tuple[WireLane | CompatibleLane, str | None]:
+        settings, control = self._settings, self._control
+        url = urlsplit(control.endpoint_url)
+        is_express = settings.bucket.endswith("--x-s3")  # whose ETags are no MD5
+        integrity = Integrity(
+            provider_of(url.hostname or ""),
+            checksum=settings.checksum,
+            tls=url.scheme == "https",
+            signed=control.client.meta.config.signature_version is not botocore.UNSIGNED,
+            verify_etag=settings.verify_etag and not is_express,
+        )
+        if settings.s3_client == "wire":
+            try:
+                return await open_wire(settings, control, integrity), integrity.algorithm
+            except WireUnfit as why:
+                self._say(f"uploads go through botocore's client, which is slower: {why}")
+        return CompatibleLane(settings, control, integrity), integrity.algorithm
+
+
+def _one_attempt() -> Retrier:
+    async def sleep(_: float) -> bool:
+        return False
+
+    return Retrier(RetryPolicy(max_attempts=1, elapsed=0, first_elapsed=0), sleep, lambda *_: None)

@@ -1,0 +1,179 @@
+"""Objects in parts: those that are too large for one request (from 16 MiB on), a few parts at a time.
+
+Every request has the attempts of any other; a part that fails does not send the others again. An upload that does not
+come to its end is aborted, since S3 keeps and charges its parts for ever:
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from botocore.exceptions import ClientError
+
+from asyncup.errors import AsyncupError, ConnectionLost
+from asyncup.flow.retry import Retrier
+from asyncup.model import Receipt, Upload
+from asyncup.sinks.s3.client import ControlClient
+from asyncup.sinks.s3.compatible import arguments
+from asyncup.sinks.s3.errors import from_botocore
+from asyncup.sinks.s3.settings import MAX_PARTS, MIB, PART_BYTES, S3Settings
+
+#: Parts of one object in flight at a time.
+PARTS_IN_FLIGHT = 4
+#: Seconds for an abort, whatever else is going on.
+ABORT_SECONDS = 5.0
+_CONDITIONS = ("if-none-match",)
+
+
+class PartLane(Protocol):
+    """Whoever sends a part. `accepted` is True once the destination has taken an object."""
+
+    accepted: bool
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: memoryview) -> tuple[str, str | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part, numbered from 1."""
+
+    number: int
+    body: memoryview
+
+
+def parts_of(body: bytes) -> Iterator[Part]:
+    """Cut a body into equal parts, the last one shorter; none is copied."""
+    size = max(PART_BYTES, -(-len(body) // MAX_PARTS // MIB) * MIB)
+    view = memoryview(body)
+    for number, start in enumerate(range(0, len(view), size), 1):
+        yield Part(number, view[start : start + size])
+
+
+class Multipart:
+    """Puts large objects into one bucket. `say` is told of uploads that could not be aborted."""
+
+    def __init__(
+        self,
+        settings: S3Settings,
+        control: ControlClient,
+        lane: PartLane,
+        algorithm: str | None,
+        retrier: Retrier,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._client = control.client
+        self._lane = lane
+        self._algorithm = algorithm
+        self._retrier = retrier
+        self._say = say
+        self._always = {"Bucket": settings.bucket, **arguments(settings.request_headers())}
+
+    async def put(self, upload: Upload) -> Receipt:
+        """See `Sink.put`."""
+        upload_id = await self._retrier.run(self._create, upload)
+        try:
+            done = await self._send_parts(upload, upload_id)
+            etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, done), None)
+        except BaseException:
+            await self._abort_shielded(upload.key, upload_id)
+            raise
+        if etag is None:
+            raise ConnectionLost("put", upload.key, "S3 no longer knows the multipart upload: it begins anew")
+        self._lane.accepted = True
+        return Receipt(upload.key, len(upload.body), etag)
+
+    async def _create(self, upload: Upload) -> str:
+        headers = tuple(pair for pair in upload.headers if pair[0] not in _CONDITIONS)
+        given = arguments(self._settings.object_headers(), headers)
+        if self._algorithm is not None:
+            given["ChecksumAlgorithm"] = self._algorithm.upper()
+        answer = await self._call("create_multipart_upload", upload.key, 0, **given)
+        upload_id = answer.get("UploadId")
+        if not upload_id:
+            raise ConnectionLost("put", upload.key, "the answer names no multipart upload")
+        return str(upload_id)
+
+    async def _send_parts(self, upload: Upload, upload_id: str) -> list[dict[str, Any]]:
+        """Send all parts; what S3 wants to be told of them at the end, in their order."""
+        parts, done = parts_of(upload.body), []
+
+        async def put(part: Part) -> dict[str, Any]:
+            etag, checksum = await self._lane.put_part(upload.key, upload_id, part.number, part.body)
+            sums = {} if self._algorithm is None else {f"Checksum{self._algorithm.upper()}": checksum}
+            return {"PartNumber": part.number, "ETag": etag, **sums}
+
+        async def send() -> None:
+            for part in parts:
+                done.append(await self._retrier.run(put, part))  # noqa: PERF401 - one after the other
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(PARTS_IN_FLIGHT):
+                    group.create_task(send(), name=f"asyncup-part-sender-{number}")
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return sorted(done, key=lambda part: int(part["PartNumber"]))
+
+    async def _complete(self, upload: Upload, upload_id: str, parts: list[dict[str, Any]]) -> str | None:
+        """Put the parts together. S3 may say 200 first and then that it failed, so only an ETag is a success.
+
+        None when S3 does not know the upload: an attempt whose answer was lost has completed it, or somebody aborted
+        it. Which of them it was nobody can tell, so the object is sent again.
+        """
+        given = arguments(tuple(pair for pair in upload.headers if pair[0] in _CONDITIONS))
+        try:
+            answer = await self._call(
+                "complete_multipart_upload",
+                upload.key,
+                len(upload.body),
+                UploadId=upload_id,
+                MultipartUpload={"Parts": parts},
+                **given,
+            )
+        except AsyncupError as error:
+            if _is_gone(error.__cause__):
+                return None
+            raise
+        etag = answer.get("ETag")
+        if not etag:
+            raise ConnectionLost("put", upload.key, "the answer does not say that the object is stored")
+        return str(etag)
+
+    async def _call(self, operation: str, key: str, size: int, **given: Any) -> Any:
+        try:
+            async with asyncio.timeout(self._settings.patience(size)):
+                return await getattr(self._client, operation)(Key=key, **self._always, **given)
+        except Exception as exc:
+            raise from_botocore(exc, "put", key, accepted=self._lane.accepted) from exc
+
+    async def _abort_shielded(self, key: str, upload_id: str) -> None:
+        """Abort to the end, even when whoever waits for it is cancelled again; it has a deadline of its own."""
+        abort = asyncio.create_task(self._abort(key, upload_id), name="asyncup-abort-multipart")
+        while not abort.done():
+            try:
+                await asyncio.wait({abort})
+            except asyncio.CancelledError:
+                continue
+        abort.result()
+
+    async def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            async with asyncio.timeout(ABORT_SECONDS):
+                await self._client.abort_multipart_upload(Key=key, UploadId=upload_id, **self._always)
+        except Exception as exc:  # noqa: BLE001 - said, not raised: another error is under way
+            if _is_gone(exc):
+                return
+            place = f"--bucket {self._settings.bucket} --key {key!r} --upload-id {upload_id}"
+            self._say(
+                f"a multipart upload could not be aborted ({exc or 'no answer in time'}), and S3 keeps and charges its "
+                f"parts: aws s3api abort-multipart-upload {place}"
+            )
+
+
+def _is_gone(exc: BaseException | None) -> bool:
+    return isinstance(exc, ClientError) and exc.response.get("Error", {}).get("Code") == "NoSuchUpload"

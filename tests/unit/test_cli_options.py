@@ -1,0 +1,78 @@
+"""The command line of `asyncup sync`: that every option has a flag, and that each reaches the configuration."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import typer.main
+
+from asyncup.cli import main, sync
+from asyncup.config import Config, environment, flag
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The options of every run that the command line asked for."""
+    runs: list[dict[str, Any]] = []
+
+    def run_sync(options: dict[str, Any], **_presentation: Any) -> int:
+        runs.append(options)
+        return 0
+
+    monkeypatch.setattr(sync, "run_sync", run_sync)
+    return runs
+
+
+def give(*arguments: str) -> None:
+    command: Any = typer.main.get_command(main.app)
+    assert command.main(args=["sync", *arguments], prog_name="asyncup", standalone_mode=False) == 0
+
+
+#: An option that is given once, by what kind of value it takes.
+SWITCHES = {entry.name for entry in fields(Config) if entry.default is False}
+REPEATED = {entry.name for entry in fields(Config) if entry.default == ()}
+ONCE = {entry.name for entry in fields(Config)} - SWITCHES - REPEATED
+
+
+def test_without_flags_every_option_keeps_its_default(chosen: list[dict[str, Any]]) -> None:
+    give()
+    assert chosen == [{}]
+
+
+@pytest.mark.parametrize("option", sorted(ONCE))
+def test_an_option_is_given_as_a_flag_or_in_the_environment_and_the_flag_wins(
+    option: str, chosen: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(f"{flag(option)}=a value")
+    monkeypatch.setenv(environment(option), "from outside")
+    give()
+    give(f"{flag(option)}=a value")
+    assert chosen == [{option: "a value"}, {option: "from outside"}, {option: "a value"}]
+
+
+@pytest.mark.parametrize("option", sorted(SWITCHES))
+def test_a_switch_is_on_when_it_is_given(
+    option: str, chosen: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(flag(option))
+    monkeypatch.setenv(environment(option), "1")
+    give()
+    assert chosen == [{option: True}, {option: True}]
+
+
+@pytest.mark.parametrize("option", sorted(REPEATED))
+def test_a_repeated_flag_is_one_value_in_each_line_of_the_environment(
+    option: str, chosen: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(f"{flag(option)}=a=one two", f"{flag(option)}=b={{x}}")
+    monkeypatch.setenv(environment(option), "c=three four\nd={y}\n")
+    give()
+    give(f"{flag(option)}=a=one two")
+    found = [getattr(Config.of(table="t", to="null:", **options), option) for options in chosen]
+    assert found == [
+        (("a", "one two"), ("b", "{x}")),
+        (("c", "three four"), ("d", "{y}")),
+        (("a", "one two"),),
+    ]
