@@ -1,0 +1,3 @@
+from asyncup.bench.simulator.server import main
+
+main()

@@ -1,0 +1,1 @@
+"""The benchmark: `scripts/bench`. Not collected by pytest."""
