@@ -21,10 +21,9 @@ class ChannelClosed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """A look at a channel: what it holds now and at most, and its bound."""
+    """A look at a channel: what it holds now, and its bound."""
 
     items: int
-    peak: int
     capacity: int
     closed: bool
 
@@ -36,7 +35,6 @@ class Channel(Generic[T]):
         self._capacity = capacity
         self._half = capacity // 2
         self._queue: deque[T] = deque()
-        self._peak = 0
         self._closed = False
         self._senders = Waiters()
         self._receivers = Waiters()
@@ -49,9 +47,12 @@ class Channel(Generic[T]):
         """
         if self._closed:
             raise ChannelClosed
-        if self._senders.queue or len(self._queue) >= self._capacity:
+        queue = self._queue
+        if self._senders.queue or len(queue) >= self._capacity:
             return False
-        self._put(item)
+        queue.append(item)
+        if self._receivers.queue:
+            self._receivers.wake()
         return True
 
     async def send(self, item: T) -> None:
@@ -64,7 +65,8 @@ class Channel(Generic[T]):
             await self._senders.wait(self._has_room)
             if self._closed:
                 raise ChannelClosed
-            self._put(item)
+            self._queue.append(item)
+            self._receivers.wake()
             self._senders.wake()
 
     def take(self) -> T | None:
@@ -101,13 +103,6 @@ class Channel(Generic[T]):
         self._receivers.wake_all()
         self._senders.wake_all()
 
-    def _put(self, item: T) -> None:
-        queue = self._queue
-        queue.append(item)
-        self._peak = max(self._peak, len(queue))
-        if self._receivers.queue:
-            self._receivers.wake()
-
     def _has_room(self) -> bool:
         return self._closed or len(self._queue) < self._capacity
 
@@ -115,7 +110,7 @@ class Channel(Generic[T]):
         return self._closed or bool(self._queue)
 
     def statistics(self) -> ChannelStatistics:
-        return ChannelStatistics(len(self._queue), self._peak, self._capacity, self._closed)
+        return ChannelStatistics(len(self._queue), self._capacity, self._closed)
 
     def __repr__(self) -> str:
         return f"<Channel {len(self._queue)}/{self._capacity}>"

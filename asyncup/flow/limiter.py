@@ -19,7 +19,8 @@ class Limiter:
         if self.in_flight >= self.limit or self._waiters.queue:
             return False
         self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
+        if self.in_flight > self.peak:  # noqa: PLR1730 - a call of max would cost more than all the rest
+            self.peak = self.in_flight
         return True
 
     async def acquire(self) -> None:

@@ -14,22 +14,26 @@ class Waiters:
     nothing. Whoever has taken its turn wakes the next if there is room for more; a cancelled one does so always.
     """
 
-    __slots__ = ("queue",)
+    __slots__ = ("_asleep", "queue")
 
     def __init__(self) -> None:
         #: Those who wait, the first of them at the left. Whether there are any is asked for every row.
         self.queue: deque[asyncio.Future[None]] = deque()
+        #: Those of them who have not been woken, so that nobody looks through the others for every row.
+        self._asleep: deque[asyncio.Future[None]] = deque()
 
     async def wait(self, ready: Callable[[], bool]) -> None:
         """Wait until all who came before have had their turn and `ready` holds; the caller then takes its turn at once."""
         create = asyncio.get_running_loop().create_future
         future = create()
         self.queue.append(future)
+        self._asleep.append(future)
         try:
             await future
             while self.queue[0] is not future or not ready():
                 place = self.queue.index(future)
                 self.queue[place] = future = create()
+                self._asleep = deque(waiting for waiting in self.queue if not waiting.done())
                 await future
         except BaseException:
             self.queue.remove(future)
@@ -40,12 +44,12 @@ class Waiters:
 
     def wake(self, count: int = 1) -> None:
         """Let the `count` that have waited longest look whether their turn has come."""
-        for future in self.queue:
-            if count < 1:
-                return
-            if not future.done():
+        asleep = self._asleep
+        while count and asleep:
+            future = asleep.popleft()
+            if not future.done():  # it may have been cancelled
                 future.set_result(None)
                 count -= 1
 
     def wake_all(self) -> None:
-        self.wake(len(self.queue))
+        self.wake(len(self._asleep))

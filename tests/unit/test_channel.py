@@ -228,10 +228,10 @@ async def test_its_backpressure_can_be_looked_at() -> None:
     channel.offer("a")
     channel.offer("b")
     channel.take()
-    assert channel.statistics() == ChannelStatistics(items=1, peak=2, capacity=2, closed=False)
+    assert channel.statistics() == ChannelStatistics(items=1, capacity=2, closed=False)
     assert repr(channel) == "<Channel 1/2>"
     channel.close(discard=True)
-    assert channel.statistics() == ChannelStatistics(items=0, peak=2, capacity=2, closed=True)
+    assert channel.statistics() == ChannelStatistics(items=0, capacity=2, closed=True)
 
 
 async def test_every_receiver_leaves_a_closed_channel_whatever_it_was_woken_for() -> None:

@@ -93,13 +93,12 @@ class Signer:
         self._to_sign = f"AWS4-HMAC-SHA256\n{self.date}\n{scope}\n"
         self._credential = f"AWS4-HMAC-SHA256 Credential={self.credentials.access_key}/{scope}, SignedHeaders="
 
-    def signature(self, canonical: str) -> str:
-        """The signature in hex of a canonical request whose `x-amz-date` is `date`."""
+    def authorization(self, canonical: str, names: str) -> str:
+        """The value of the header `authorization` for a canonical request whose `x-amz-date` is `date`.
+
+        `names` are the signed headers, as `canonical_headers` gives them.
+        """
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update((self._to_sign + sha256(canonical.encode()).hexdigest()).encode())
         outer.update(inner.digest())
-        return outer.hexdigest()
-
-    def authorization(self, canonical: str, names: str) -> str:
-        """The value of the header `authorization`; `names` are the signed headers, as `canonical_headers` gives them."""
-        return f"{self._credential}{names}, Signature={self.signature(canonical)}"
+        return f"{self._credential}{names}, Signature={outer.hexdigest()}"
