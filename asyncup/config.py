@@ -273,7 +273,8 @@ class Config:
                 raise _usage("sse_kms_key_id", f"{self.sse_kms_key_id!r} is not a key's id, ARN or alias")
         if self.to.startswith("file:"):
             for option, value in self.stored_with_object().items():
-                if value is not None:
+                # a content type, which every object has, is dropped whether it was given or guessed
+                if value is not None and option != "content_type":
                     raise _usage(
                         option,
                         "a file keeps nothing but its bytes",

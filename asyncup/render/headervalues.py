@@ -26,6 +26,7 @@ _TAG = re.compile("[\\w .:/=+\\-@\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _FILENAME = re.compile(r'(filename=")((?:[^"\\]|\\.)*)"', re.IGNORECASE)
 _ESCAPED = re.compile(r"\\(.)")
+_ENCODED_WORD = re.compile(r"=\?[^?\s]+\?[BbQq]\?[^?\s]*\?=")
 #: 75 characters for an encoded word, `=?UTF-8?B?` and `?=` among them, leave 60 of base64: 45 bytes.
 _WORD_BYTES = 45
 
@@ -77,13 +78,15 @@ def _both_names(found: re.Match[str]) -> str:
 def metadata_value(text: str, header: str, flag: str) -> str:
     """A metadata value: ASCII as it is, all else as encoded words, which S3 decodes before it stores them.
 
+    ASCII that looks like an encoded word is encoded too, so that what is decoded is what was meant.
+
     Sources: https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html#UserMetadata and RFC 2047,
     sections 2 and 5.
 
     Raises:
         RowRefused: it has control characters, or blanks that HTTP would drop.
     """
-    if text.isascii():
+    if text.isascii() and not ("=?" in text and _ENCODED_WORD.search(text)):
         return header_value(text, header, flag)
     if _CONTROL.search(text):
         raise refused(

@@ -304,7 +304,7 @@ def _check_columns(relation: Relation, request: Request) -> None:
     for flag, names in (
         ("--key", request.key or ()),
         ("--body", relation.names if request.body is None else (request.body,)),
-        ("--to or --content-type", request.columns),
+        ("--to, or the template of a header,", request.columns),
     ):
         for name in names:
             if name not in relation.names:

@@ -283,7 +283,7 @@ def test_how_objects_are_sent_is_not_stored_with_them() -> None:
     assert config.stored_with_object() == Config(**RIGHT).stored_with_object()
 
 
-@pytest.mark.parametrize("option", sorted(set(STORED) - {"sse_kms_key_id"}))
+@pytest.mark.parametrize("option", sorted(set(STORED) - {"content_type", "sse_kms_key_id"}))
 def test_what_a_file_cannot_keep_is_refused_and_a_trial_run_ignores_it(option: str) -> None:
     error = refused(to="file:///tmp/{id}", **{option: STORED[option]})
     assert (error.subject, error.message) == (flag(option), "a file keeps nothing but its bytes")

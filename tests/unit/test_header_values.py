@@ -46,6 +46,12 @@ def test_metadata_beyond_ascii_is_an_encoded_word_of_utf_8_in_base64() -> None:
     assert metadata("ÄMÄZÕÑ S3") == "=?UTF-8?B?w4RNw4Raw5XDkSBTMw==?="
 
 
+def test_metadata_that_looks_like_an_encoded_word_is_encoded_itself() -> None:
+    meant = "=?UTF-8?B?aGk=?="
+    ((decoded, charset),) = decode_header(metadata(meant))
+    assert decoded.decode(charset or "") == meant
+
+
 @given(TEXT.filter(lambda text: not text.isascii()))
 def test_metadata_beyond_ascii_reads_back_as_the_text_it_was(text: str) -> None:
     words = metadata(text).split(" ")
