@@ -4,8 +4,8 @@
                      │ tracks                          │ settle
                      └────────────── watermark ────────┘ → keeper → checkpoint
 
-The only module that creates tasks: one reader, one feeder, one keeper and N senders, whatever the number of rows,
-and one for each time the state is saved.
+The module that creates the tasks of a run: one reader, one feeder, one keeper and N senders, whatever the number of
+rows, and one for each time the state is saved. Only an object that goes in parts has a few more, in its sink.
 It knows protocols, not what is behind them. Bytes are reserved from the memory budget before they are read and
 given back when their row is settled.
 """
@@ -290,6 +290,8 @@ class Pipeline:
             await self._refused(upload, ticket, row, final)
         else:
             self._settle(row, ticket, Outcome.PUT, receipt.size)
+        finally:
+            del error  # it knows this frame, and the frame it: neither, nor the body, must wait for a collection
         return True
 
     async def _attempt(self, upload: Upload) -> Receipt:
