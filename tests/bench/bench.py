@@ -25,7 +25,9 @@ from tests.bench.sections import Section
 _Entry = tuple[Client, Load]
 #: Bytes that one run puts at most: rows and files must fit somewhere.
 MOST_BYTES = 512 << 20
-MOST_OBJECTS = 100_000
+MOST_OBJECTS = 150_000
+#: Rounds behind a latency until connections are made and requests spread over the time of a round.
+WARM_UP = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,10 @@ class Bench:
         cost = self._costs[kind]
         if not load.limit:
             return few, few + objects_for(cost, cpu=effort.cpu, wall=effort.wall, at_most=most)
-        # whole rounds, of which the first few are for getting into step
+        # whole rounds
         cost = Slope(cost.cpu, max(cost.wall, 1 / load.limit))
         rounds = objects_for(cost, cpu=effort.wall, wall=effort.wall, at_most=most) // load.in_flight
-        return 3 * load.in_flight, (3 + max(1, rounds)) * load.in_flight
+        return WARM_UP * load.in_flight, (WARM_UP + max(1, rounds)) * load.in_flight
 
     def _estimate(self, client: Client, load: Load, few: int, most: int) -> Slope:
         """What an object costs, roughly."""

@@ -16,12 +16,12 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import boto3
 import psutil
 import pytest
-from moto.server import ThreadedMotoServer
 
+from asyncup.bench.simulator.launch import RunningSimulator, simulator
 from asyncup.errors import DestinationRefused
 from asyncup.model import Receipt, Upload
 from asyncup.protocols import Sink
@@ -30,6 +30,7 @@ from asyncup.sinks.null import NullSink
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.testing import MemorySink
 from tests.conftest import Bucket
+from tests.moto_server import MotoServer, moto_server
 
 #: Names in which somebody on the way might decode, encode, fold, split or clean something.
 KEYS = (
@@ -73,17 +74,24 @@ class Place:
     open: Callable[[], Awaitable[Sink]]
     objects: Callable[[], dict[str, bytes]]
     content_types: Callable[[], dict[str, str]] = dict
-    is_s3: bool = False
     port: int = 0
+
+    @property
+    def is_s3(self) -> bool:
+        return bool(self.port)
 
 
 @pytest.fixture(scope="session")
-def moto() -> Iterator[ThreadedMotoServer]:
-    """Moto's server: the behaviour of S3 without its signatures."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server
-    server.stop()
+def moto() -> Iterator[MotoServer]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def null_s3() -> Iterator[RunningSimulator]:
+    """A server that answers as S3 does and keeps nothing."""
+    with simulator() as server:
+        yield server
 
 
 @pytest.fixture
@@ -119,7 +127,8 @@ def directory(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def rclone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
+def rclone(lane: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A bucket whose objects lie as files, behind a server that checks signatures."""
     for name, value in bucket.server.environment.items():
         monkeypatch.setenv(name, value)
 
@@ -134,42 +143,58 @@ def rclone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
         return {entry["Path"]: entry["MimeType"] for entry in json.loads(listing.stdout)}
 
     return Place(
-        lambda: S3Sink.open(S3Settings(bucket.name)),
+        lambda: S3Sink.open(S3Settings(bucket.name, s3_client=lane)),
         bucket.objects,
         content_types,
-        is_s3=True,
         port=bucket.server.port,
     )
 
 
 @pytest.fixture
-def aws(moto: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Place]:
+def aws(lane: str, moto: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A bucket of moto's, read with boto3."""
-    host, port = moto.get_host_and_port()
+    for name, value in moto.environment.items():
+        monkeypatch.setenv(name, value)
+    with moto.bucket() as bucket:
+        yield Place(
+            lambda: S3Sink.open(S3Settings(bucket.name, s3_client=lane)),
+            bucket.objects,
+            lambda: {key: bucket.description(key)["ContentType"] for key in bucket.names()},
+            port=moto.port,
+        )
+
+
+@pytest.fixture
+def nowhere(lane: str, null_s3: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """A bucket that takes everything and keeps nothing."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "moto takes every one")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    bucket = "bucket-" + hashlib.md5(request.node.name.encode()).hexdigest()
-    client = boto3.client("s3", region_name="us-east-1")
-    client.create_bucket(Bucket=bucket)
-
-    def keys() -> list[str]:
-        return [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-    yield Place(
-        lambda: S3Sink.open(S3Settings(bucket)),
-        lambda: {key: client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys()},
-        lambda: {key: client.head_object(Bucket=bucket, Key=key)["ContentType"] for key in keys()},
-        is_s3=True,
-        port=port,
-    )
-    client.close()
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "checked by nobody")
+    settings = S3Settings("bucket", endpoint_url=null_s3.endpoint_url, s3_client=lane)
+    return Place(lambda: S3Sink.open(settings), dict, port=urlsplit(null_s3.endpoint_url).port or 0)
 
 
-@pytest.fixture(params=["memory", "directory", "rclone", "aws"])
-def place(request: pytest.FixtureRequest) -> Place:
+@pytest.fixture
+def lane(request: pytest.FixtureRequest) -> str:
+    """The lane of the S3 sink, of which the other sinks have none."""
+    return str(getattr(request, "param", ""))
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, lane: str) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found
+
+
+def on(*places: str) -> pytest.MarkDecorator:
+    """The test runs on each of these places; on those that are S3 through both lanes."""
+    cases = []
+    for name in places:
+        lanes = ("wire", "botocore") if name in ("rclone", "aws", "nowhere") else ("",)
+        cases += [pytest.param(name, lane, id=f"{name}-{lane}" if lane else name) for lane in lanes]
+    return pytest.mark.parametrize(("place", "lane"), cases, indirect=True)
+
+
+everywhere = on("memory", "directory", "rclone", "aws")
 
 
 @pytest.fixture
@@ -188,6 +213,7 @@ def content(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
+@everywhere
 async def test_bodies_of_every_size_arrive_byte_for_byte(place: Place, sink: Sink) -> None:
     bodies = {f"bodies/{size}": content(size) for size in (0, 1, 4096, 65_537, 1 << 20, 20_000_000)}
     for key, body in bodies.items():
@@ -197,31 +223,34 @@ async def test_bodies_of_every_size_arrive_byte_for_byte(place: Place, sink: Sin
     assert [key for key, body in bodies.items() if found[key] != body] == []
 
 
+@everywhere
 async def test_keys_arrive_as_they_are_written(place: Place, sink: Sink) -> None:
     for key in KEYS:
         await sink.put(Upload(key, key.encode()))
     assert await asyncio.to_thread(place.objects) == {key: key.encode() for key in KEYS}
 
 
-@pytest.mark.parametrize("place", ["memory", "aws"], indirect=True)
+@on("memory", "aws")
 async def test_keys_that_no_file_system_has_arrive_as_they_are_written(place: Place, sink: Sink) -> None:
     for key in FREE_KEYS:
         await sink.put(Upload(key, key.encode()))
     assert await asyncio.to_thread(place.objects) == {key: key.encode() for key in FREE_KEYS}
 
 
+@everywhere
 async def test_an_object_is_replaced_whole(place: Place, sink: Sink) -> None:
     for body in (content(100_000), b"short", b"", content(200_000)):
         await sink.put(Upload("again", body))
         assert await asyncio.to_thread(place.objects) == {"again": body}
 
 
+@everywhere
 async def test_a_check_writes_nothing(place: Place, sink: Sink) -> None:
     await sink.check()
     assert await asyncio.to_thread(place.objects) == {}
 
 
-@pytest.mark.parametrize("place", ["memory", "rclone", "aws"], indirect=True)
+@on("memory", "rclone", "aws")
 async def test_the_content_type_is_kept(place: Place, sink: Sink) -> None:
     types = {
         "page": "text/html; charset=utf-8",
@@ -233,7 +262,7 @@ async def test_the_content_type_is_kept(place: Place, sink: Sink) -> None:
     assert await asyncio.to_thread(place.content_types) == types
 
 
-@pytest.mark.parametrize("place", ["memory", "null", "directory", "rclone", "aws"], indirect=True)
+@on("memory", "null", "directory", "rclone", "aws", "nowhere")
 async def test_the_receipt_is_about_the_object(place: Place, sink: Sink) -> None:
     receipt = await sink.put(Upload("of this", b"object"))
     # for an object that is neither encrypted nor in parts, S3's ETag is the MD5 of its bytes
@@ -241,7 +270,7 @@ async def test_the_receipt_is_about_the_object(place: Place, sink: Sink) -> None
     assert receipt == Receipt("of this", 6, etag)
 
 
-@pytest.mark.parametrize("place", ["memory", "directory", "rclone"], indirect=True)
+@on("memory", "directory", "rclone")
 async def test_sixty_four_puts_at_once_arrive_each_with_its_own_bytes(place: Place, sink: Sink) -> None:
     uploads = [Upload(f"{number % 7}/{number}", content(1000 * number)) for number in range(64)]
     receipts = await asyncio.gather(*[sink.put(upload) for upload in uploads])
@@ -249,7 +278,19 @@ async def test_sixty_four_puts_at_once_arrive_each_with_its_own_bytes(place: Pla
     assert await asyncio.to_thread(place.objects) == {upload.key: upload.body for upload in uploads}
 
 
-@pytest.mark.parametrize("place", ["memory", "directory", "rclone"], indirect=True)
+@on("nowhere")
+async def test_sixty_four_puts_at_once_are_sixty_four_requests(
+    sink: Sink, place: Place, null_s3: RunningSimulator
+) -> None:
+    await sink.put(Upload("the first one goes alone", b""))
+    await asyncio.to_thread(null_s3.reset)
+    await asyncio.gather(*[sink.put(Upload(f"key {number}", bytes(number * 1000))) for number in range(64)])
+    counted = await asyncio.to_thread(null_s3.counters)
+    assert counted["requests"] == {"PUT": 64}
+    assert counted["bytes"] == sum(range(64)) * 1000
+
+
+@on("memory", "directory", "rclone")
 async def test_a_cancelled_put_leaves_the_sink_usable_and_no_half_object(place: Place, sink: Sink) -> None:
     body = content(300_000)
     for rounds in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55):
@@ -267,7 +308,7 @@ async def test_a_cancelled_put_leaves_the_sink_usable_and_no_half_object(place: 
     assert {key for key, kept in found.items() if kept != body} == set()
 
 
-@pytest.mark.parametrize("place", ["memory", "null", "directory", "rclone"], indirect=True)
+@on("memory", "null", "directory", "rclone", "nowhere")
 async def test_closing_leaves_no_task_connection_or_thread(place: Place) -> None:
     tasks = asyncio.all_tasks()
     sink = await place.open()
@@ -281,16 +322,16 @@ async def test_closing_leaves_no_task_connection_or_thread(place: Place) -> None
     gc.collect()  # what was left open would warn now, and warnings are errors
 
 
-@pytest.mark.parametrize("place", ["null", "directory", "rclone", "aws"], indirect=True)
+@on("null", "directory", "rclone", "aws")
 async def test_a_sink_can_be_closed_unused_and_twice(place: Place) -> None:
     sink = await place.open()
     await sink.close()
     await sink.close()
 
 
-@pytest.mark.parametrize("place", ["rclone", "aws"], indirect=True)
-async def test_a_missing_bucket_is_refused_by_check_and_by_put(place: Place) -> None:
-    sink = await S3Sink.open(S3Settings("no-such-bucket"))
+@on("rclone", "aws")
+async def test_a_missing_bucket_is_refused_by_check_and_by_put(place: Place, lane: str) -> None:
+    sink = await S3Sink.open(S3Settings("no-such-bucket", s3_client=lane))
     for call in (sink.check, lambda: sink.put(Upload("key", b"body"))):
         with pytest.raises(DestinationRefused) as caught:
             await call()
@@ -308,21 +349,22 @@ async def test_a_directory_that_cannot_be_is_refused_by_check_and_by_put(tmp_pat
     await sink.close()
 
 
-@pytest.mark.parametrize(
-    ("variable", "wrong"),
-    [("AWS_SECRET_ACCESS_KEY", "not the secret of this key"), ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")],
-)
+@on("rclone")
 async def test_wrong_credentials_are_refused_with_the_name_of_their_variable(
-    rclone: Place, monkeypatch: pytest.MonkeyPatch, variable: str, wrong: str
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, wrong)
-    sink = await rclone.open()
-    with pytest.raises(DestinationRefused) as caught:
-        await sink.put(Upload("key", b"body"))
-    assert variable in str(caught.value.hint)
-    assert wrong not in f"{caught.value} {caught.value.hint}"
-    assert rclone.objects() == {}
-    await sink.close()
+    for variable, wrong in (
+        ("AWS_SECRET_ACCESS_KEY", "not the secret of this key"),
+        ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
+    ):
+        monkeypatch.setenv(variable, wrong)
+        sink = await place.open()
+        with pytest.raises(DestinationRefused) as caught:
+            await sink.put(Upload("key", b"body"))
+        assert variable in str(caught.value.hint)
+        assert wrong not in f"{caught.value} {caught.value.hint}"
+        assert place.objects() == {}
+        await sink.close()
 
 
 def connections(port: int) -> list[str]:

@@ -11,7 +11,6 @@ import asyncio
 import os
 import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -25,8 +24,8 @@ from botocore import handlers
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.httpsession import get_cert_path
 
-from asyncup.errors import DestinationRefused
-from asyncup.sinks.s3.errors import from_botocore
+from asyncup.errors import AsyncupError, DestinationRefused
+from asyncup.sinks.s3.errors import EXPIRED, from_botocore
 from asyncup.sinks.s3.providers import AWS, provider_of
 from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.signing import Credentials
@@ -36,19 +35,37 @@ FALLBACK_REGION = "us-east-1"
 CONNECT_TIMEOUT = 10.0
 
 
-@dataclass(frozen=True, slots=True)
 class ControlClient:
     """A client, what closes it, and where it talks to. `authorities` is the file of those that TLS trusts."""
 
-    client: Any
-    session: AioSession
-    stack: AsyncExitStack
-    endpoint_url: str
-    authorities: str
+    def __init__(self, client: Any, profile: str | None, stack: AsyncExitStack, authorities: str) -> None:
+        self.client = client
+        self.stack = stack
+        self.endpoint_url: str = client.meta.endpoint_url
+        self.authorities = authorities
+        self._profile = profile
+        self._refused: Credentials | None = None
+        self._renewing = asyncio.Lock()
 
     @property
     def is_aws(self) -> bool:
         return provider_of(urlsplit(self.endpoint_url).hostname or "") is AWS
+
+    async def call(self, operation: str, patience: float, **given: Any) -> Any:
+        """One request, in so many seconds. Credentials that S3 called expired are renewed before the next one.
+
+        Raises:
+            ClientError: S3's refusal; and whatever botocore and the network raise.
+            DestinationRefused: credentials cannot be had.
+        """
+        used = await self.credentials(self._refused)
+        try:
+            async with asyncio.timeout(patience):
+                return await getattr(self.client, operation)(**given)
+        except ClientError as exc:
+            if exc.response.get("Error", {}).get("Code") in EXPIRED:
+                self._refused = used
+            raise
 
     async def head_bucket(self, settings: S3Settings) -> None:
         """Ask for the bucket. botocore follows a redirect to its region, and knows that from then on.
@@ -61,22 +78,44 @@ class ControlClient:
         async with asyncio.timeout(min(settings.attempt_timeout, 10.0)):
             await self.client.head_bucket(Bucket=settings.bucket, **owner)
 
-    async def credentials(self) -> Credentials | None:
+    async def credentials(self, refused: Credentials | None = None) -> Credentials | None:
         """The current credentials, renewed when that is due, or None when requests go without.
+
+        botocore keeps what it has until a moment that it was told beforehand. `refused` are credentials that S3 would
+        not take any more: as long as they are the current ones they are looked for anew, as at the start of a run, by
+        the first one who asks; the others wait for what it finds.
 
         Raises:
             DestinationRefused: they cannot be had.
         """
         if self.client.meta.config.signature_version is botocore.UNSIGNED:
             return None
+        signer = self.client._request_signer  # noqa: SLF001 - whose credentials no other way can change
         try:
-            found = await self.session.get_credentials()
-            if found is None:
-                raise NoCredentialsError
-            frozen = await found.get_frozen_credentials()
-        except (BotoCoreError, ClientError, OSError) as exc:
-            raise from_botocore(exc, "find credentials", self.endpoint_url) from exc
-        return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+            if refused is None:
+                return await _frozen(signer._credentials)  # noqa: SLF001
+            async with self._renewing:
+                if await _frozen(signer._credentials) == refused:  # noqa: SLF001
+                    finding = AioSession(profile=self._profile).get_credentials()
+                    found = await asyncio.to_thread(asyncio.run, finding)  # reads files and runs programs
+                    signer._credentials = found or signer._credentials  # noqa: SLF001
+                return await _frozen(signer._credentials)  # noqa: SLF001
+        except Exception as exc:  # programs and files that credentials come from can fail in every way
+            raise _without_credentials(exc, self.endpoint_url) from exc
+
+
+async def _frozen(found: Any) -> Credentials:
+    if found is None:
+        raise NoCredentialsError
+    frozen = await found.get_frozen_credentials()
+    return Credentials(frozen.access_key or "", frozen.secret_key or "", frozen.token)
+
+
+def _without_credentials(exc: Exception, subject: str) -> AsyncupError:
+    if isinstance(exc, (BotoCoreError, ClientError, OSError)):
+        return from_botocore(exc, "find credentials", subject)
+    reason = f"{exc.__class__.__name__}: {exc}"
+    return DestinationRefused("find credentials", subject, reason, "check the profile that they come from")
 
 
 class _PlainSession(AIOHTTPSession):  # type: ignore[misc, unused-ignore]  # stubs may be there or not
@@ -122,8 +161,11 @@ async def open_client(settings: S3Settings) -> ControlClient:
         raise DestinationRefused("find credentials", place, str(exc), "check --profile and ~/.aws/config") from exc
     stack = AsyncExitStack()
     stack.push_async_exit(context)
+    if urlsplit(client.meta.endpoint_url).username is not None:  # it would be kept in checkpoints, password and all
+        await stack.aclose()
+        raise DestinationRefused("connect", place, "the endpoint has a user name", "leave it out of --endpoint-url")
     client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
-    return ControlClient(client, session, stack, client.meta.endpoint_url, authorities)
+    return ControlClient(client, settings.profile, stack, authorities)
 
 
 def _session(settings: S3Settings) -> tuple[AioSession, str, str]:

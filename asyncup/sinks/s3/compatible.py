@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from asyncup.errors import ConnectionLost
+from asyncup.errors import AsyncupError, ConnectionLost
 from asyncup.model import Headers, Receipt, Upload
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.errors import from_botocore
@@ -58,9 +56,8 @@ class CompatibleLane:
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
         key, body, size = upload.key, upload.body, len(upload.body)
-        call = self._control.client.put_object
         given = arguments(self._settings.object_headers(), upload.headers)
-        answer, seal = await self._send("put", call, key, body, given)
+        answer, seal = await self._send("put", "put_object", key, body, given)
         etag = answer.get("ETag")
         # S3 names an ETag and sends no body; a 200 with another body comes from something in between
         if not (etag or answer["ResponseMetadata"].get("HTTPHeaders", {}).get("content-length") == "0"):
@@ -77,7 +74,7 @@ class CompatibleLane:
         """
         given = {"UploadId": upload_id, "PartNumber": number}
         # botocore takes no memoryview; the copy is a part's, and lasts as long as its request
-        answer, seal = await self._send("put part", self._control.client.upload_part, key, bytes(body), given)
+        answer, seal = await self._send("put part", "upload_part", key, bytes(body), given)
         etag = answer.get("ETag")
         if not etag:
             raise _not_stored("put part", key)
@@ -88,7 +85,7 @@ class CompatibleLane:
         """Nothing is this lane's own."""
 
     async def _send(
-        self, op: str, call: Callable[..., Awaitable[Any]], key: str, body: bytes, given: dict[str, Any]
+        self, op: str, operation: str, key: str, body: bytes, given: dict[str, Any]
     ) -> tuple[dict[str, Any], Seal]:
         settings, integrity = self._settings, self._integrity
         seal = await integrity.seal_apart(body) if len(body) > THREAD_BYTES else integrity.seal(body)
@@ -96,8 +93,11 @@ class CompatibleLane:
         if integrity.header is not None and seal.checksum is not None:
             given |= arguments(((integrity.header, seal.checksum),))
         try:
-            async with asyncio.timeout(settings.patience(len(body))):
-                answer = await call(Bucket=settings.bucket, Key=key, Body=body, **given)
+            answer = await self._control.call(
+                operation, settings.patience(len(body)), Bucket=settings.bucket, Key=key, Body=body, **given
+            )
+        except AsyncupError:
+            raise
         except Exception as exc:  # botocore lets some errors of aiohttp and of the network through as they are
             raise from_botocore(exc, op, key, accepted=self.accepted) from exc
         if answer.get("ResponseMetadata", {}).get("HTTPStatusCode") != 200:

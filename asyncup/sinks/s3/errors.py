@@ -62,6 +62,8 @@ STALE = {
     "AuthorizationHeaderMalformed": "the bucket lives in another region: give it with --region",
     "IllegalLocationConstraintException": "the bucket lives in another region: give it with --region",
 }
+#: Codes that say that the credentials are too old.
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 #: Codes that say that the bucket is elsewhere.
 ELSEWHERE = frozenset(
     {
@@ -94,6 +96,7 @@ ROW = frozenset(
         "XMinioInvalidObjectName",
         "RequestHeaderSectionTooLarge",
         "InvalidURI",
+        "PreconditionFailed",
     }
 )
 #: What is asked of the destination. Every other operation fetches credentials.
@@ -129,7 +132,7 @@ def from_status(
         return Throttled(op, subject, text, retry_after=retry_after)
     if code in AGAIN or status in (408, 425, 499) or (status >= 500 and status != 501):
         return ServerFault(op, subject, text)
-    if code in ROW:
+    if code in ROW or status == 412:
         return RowRefused(op, subject, text)
     if accepted:
         return RowRefused(op, subject, text, _DENIED if status == 403 else None)

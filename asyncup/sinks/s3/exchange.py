@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -20,6 +19,8 @@ MAX_ANSWER = 128 << 10
 #: Bodies up to here are written together with their head; longer ones in slices, as fast as the peer takes them.
 INLINE_BODY = 64 << 10
 _SLICE = 256 << 10
+#: How far an answer has come.
+_NOTHING, _BEGUN, _HEAD = range(3)
 
 
 class ExchangeError(Exception):
@@ -33,8 +34,7 @@ class ExchangeError(Exception):
         self.silent = silent
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the server said. `whole` is False when the body was cut off by a limit, or came before the request was sent.
 
     Header names are as the server wrote them; `header` finds them in any case.
@@ -43,19 +43,19 @@ class Answer:
     status: int
     headers: Mapping[bytes, bytes]
     body: bytes
-    whole: bool
+    whole: bool = True
 
     @property
     def etag(self) -> str | None:
         """The ETag with its quotes. Nearly every server writes the name as AWS does."""
         value = self.headers.get(b"ETag")
-        return value.decode("latin-1") if value is not None else self.header(b"etag")
+        return value.strip().decode("latin-1") if value is not None else self.header(b"etag")
 
     def header(self, name: bytes) -> str | None:
         """A header by its name in lower case."""
         for key, value in self.headers.items():
             if key.lower() == name:
-                return value.decode("latin-1")
+                return value.strip().decode("latin-1")
         return None
 
 
@@ -71,16 +71,16 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._sending = False
         self._headers: dict[bytes, bytes] = {}
+        self._head: Mapping[bytes, bytes] = {}
         self.on_header = self._headers.__setitem__  # no Python frame for a header
         self._parser = HttpResponseParser(self)
         self._body: list[bytes] = []
         self._received = 0
+        self._stage = _NOTHING
         self._answer: Answer | None = None
-        self._begun = self._head_complete = self._reusable = self._surplus = False
+        self._reusable = self._surplus = False
         #: False once the connection must not carry another exchange.
         self.usable = True
-        #: Exchanges that it has carried to their end.
-        self.exchanges = 0
         #: On the loop's clock: when the exchange under way is given up, and since when none is.
         self.deadline = 0.0
         self.idle_since = self._loop.time()
@@ -119,7 +119,8 @@ class Connection(asyncio.Protocol):
                 self._sending = False
             return await waiter
         except BaseException:
-            waiter.cancel()  # nobody will look at what becomes of it
+            if not waiter.cancel() and not waiter.cancelled():
+                waiter.exception()  # nobody else will look at what became of it
             raise
 
     def abort(self, reason: str = "") -> None:
@@ -144,8 +145,9 @@ class Connection(asyncio.Protocol):
         self.usable = False
         if self._waiter is not None:
             lengthless = {b"content-length", b"transfer-encoding"}.isdisjoint(name.lower() for name in self._headers)
-            if exc is None and self._head_complete and lengthless and not self._surplus:
-                self._finish(self._as_answer(whole=True))  # an answer without a length ends with its connection
+            if exc is None and self._stage == _HEAD and lengthless:
+                # an answer without a length ends with its connection
+                self._finish(Answer(self._parser.get_status_code(), self._head, b"".join(self._body)))
             else:
                 self._break(_said(exc), silent=not self._received)
         self.resume_writing()
@@ -165,30 +167,31 @@ class Connection(asyncio.Protocol):
             return
         self._received += len(data)
         if self._received > MAX_ANSWER:
-            self._too_long()
-            return
+            data = data[: MAX_ANSWER - self._received]
+            self._surplus = True
         try:
             self._parser.feed_data(data)
-        except HttpParserUpgrade:
-            self.abort("the answer is not HTTP: it switches to another protocol")
-            return
-        except HttpParserError as exc:
+        except (HttpParserError, HttpParserUpgrade) as exc:
             if self._answer is None:
-                self.abort(f"the answer is not HTTP: {exc}")
+                why = exc if isinstance(exc, HttpParserError) else "it switches to another protocol"
+                self.abort(f"the answer is not HTTP: {why}")
                 return
             self._surplus = True
         if self._answer is not None:
             self._finish(self._answer)
+        elif self._surplus:
+            self._cut_off()
 
     # --- what the parser calls --------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        if self._begun:
+        if self._stage:
             self._surplus = True
-        self._begun = True
+        self._stage = _BEGUN
 
     def on_headers_complete(self) -> None:
-        self._head_complete = True
+        self._stage = _HEAD
+        self._head = self._headers.copy()  # trailers are no part of it (RFC 9110, section 6.5.1)
 
     def on_body(self, body: bytes) -> None:
         if self._answer is None:
@@ -197,27 +200,23 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._answer is not None:
             return  # of a second answer
-        if self._parser.get_status_code() < 200:
+        status = self._parser.get_status_code()
+        if 200 > status >= 100:
             self._forget()  # an interim answer (RFC 9110, section 15.2); the final one is still to come
         else:
             self._reusable = self._parser.should_keep_alive()
-            self._answer = self._as_answer(whole=True)
+            self._answer = Answer(status, self._head, b"".join(self._body) if self._body else b"")
 
     # --- how an exchange ends ---------------------------------------------------------------------------------
 
-    def _as_answer(self, *, whole: bool) -> Answer:
-        body = b"".join(self._body) if self._body else b""
-        return Answer(self._parser.get_status_code(), self._headers.copy(), body, whole)
-
     def _finish(self, answer: Answer) -> None:
         waiter, self._waiter = self._waiter, None
-        self.exchanges += 1
         early = self._sending or self._transport.get_write_buffer_size() > 0
-        if early:
-            answer.whole = False
         if early or self._surplus or not self._reusable:
             self.abort()
             self.resume_writing()  # whoever still sends is to see that the answer is there
+            if early:
+                answer = answer._replace(whole=False)
         else:
             self._received = 0
             self._forget()
@@ -225,27 +224,26 @@ class Connection(asyncio.Protocol):
             waiter.set_result(answer)
 
     def _forget(self) -> None:
+        self._stage, self._answer = _NOTHING, None
         self._headers.clear()
         if self._body:
-            self._body = []
-        self._begun = self._head_complete = self._reusable = False
-        self._answer = None
+            self._body.clear()
+
+    def _cut_off(self) -> None:
+        """Nobody needs the rest of an endless body, but its head may say enough; it is no success in any case."""
+        if self._stage == _HEAD:
+            self._finish(Answer(self._parser.get_status_code(), self._head, b"".join(self._body), whole=False))
+        else:
+            self.abort(f"the answer's head is longer than {MAX_ANSWER >> 10} KiB")
 
     def _break(self, reason: str, *, silent: bool = False) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_exception(ExchangeError(reason, silent=silent))
 
-    def _too_long(self) -> None:
-        """Nobody needs the rest of an endless body, but its head may say enough."""
-        if self._head_complete and self._parser.get_status_code() >= 300:
-            self._finish(self._as_answer(whole=False))
-        else:
-            self.abort(f"the answer is longer than {MAX_ANSWER >> 10} KiB")
-
     def __repr__(self) -> str:
         state = "closed" if not self.usable else "idle" if self._waiter is None else "busy"
-        return f"<Connection {state}, {self.exchanges} exchanges>"
+        return f"<Connection {state}>"
 
 
 def _said(exc: Exception | None) -> str:

@@ -18,6 +18,13 @@ from asyncup.version import __version__
 #: RFC 9110, sections 5.1 and 5.5. S3 reads header values as ASCII.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch
 _VALUE = re.compile(r"[\t\x20-\x7e]*").fullmatch
+#: What a head has already, and what says where a request ends or how its connection goes on.
+_OWN = frozenset(
+    {
+        *("host", "user-agent", "authorization", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token"),
+        *("content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "expect"),
+    }
+)
 #: Sets of headers whose compiled form is kept; where every row has a set of its own, keeping them would be in vain.
 _KEPT = 1024
 
@@ -39,12 +46,13 @@ class Framer:
     def __init__(
         self, place: Place, signer: Signer | None, checksum: str | None, always: Headers, objects: Headers
     ) -> None:
-        self._place = place
+        self._host = place.host.replace("%", "%%")
         self._signer = signer
         self._checksum = checksum
         self._always = always
         self._objects = objects
         self._compiled: dict[Headers | None, tuple[str, str, str]] = {}
+        self._names: dict[str, str] = {}
 
     def head(self, path: str, query: str, headers: Headers | None, size: int, seal: Seal) -> bytes:
         """The head of a PUT with a body of `size` bytes; `path` and `query` are encoded.
@@ -53,7 +61,7 @@ class Framer:
 
         Raises:
             RowRefused: a header cannot be sent.
-        DestinationRefused: the credentials cannot.
+            DestinationRefused: the credentials cannot.
         """
         frame = self._compiled.get(headers)
         if frame is None:
@@ -74,12 +82,13 @@ class Framer:
         What differs is in the order checksum, payload, date, which is that of the headers' names.
         """
         given = {**dict(self._always), **({} if headers is None else {**dict(self._objects), **dict(headers)})}
+        fixed = {}
         for name, value in given.items():
-            if not _NAME(name) or not _VALUE(value):
+            if not _VALUE(value):
                 raise RowRefused(
                     "put", name, f"{value[:80]!r} cannot be sent as a header: printable ASCII only", "change the value"
                 )
-        fixed = {name: value.strip().replace("%", "%%") for name, value in given.items()}
+            fixed[self._names.get(name) or self._admit(name)] = value.strip().replace("%", "%%")
         differing = {} if self._checksum is None else {self._checksum: "%s"}
         if self._signer is not None:
             credentials = self._signer.credentials
@@ -93,14 +102,22 @@ class Framer:
             if credentials.token is not None:
                 fixed["x-amz-security-token"] = credentials.token.replace("%", "%%")
             differing |= {"x-amz-content-sha256": "%s", "x-amz-date": "%s"}
-        host = self._place.host
-        lines = [f"Host: {host}", f"User-Agent: asyncup/{__version__}"]
+        lines = [f"Host: {self._host}", f"User-Agent: asyncup/{__version__}"]
         lines += [f"{name}: {value}" for name, value in (fixed | differing).items()]
         lines += ["Authorization: %s"] if self._signer is not None else []
         first = "\r\n".join(["PUT %s HTTP/1.1", *lines, "Content-Length: %d", "", ""])
-        canonical, names = canonical_headers({"host": host} | fixed | differing)
-        frame = (first, f"PUT\n%s\n%s\n{canonical}\n{names}\n%s", names)
+        canonical, names = canonical_headers({"host": self._host} | fixed | differing)
+        frame = (first, f"PUT\n%s\n%s\n{canonical}\n{names}\n%s", names.replace("%%", "%"))
         if len(self._compiled) >= _KEPT:
             self._compiled.clear()
         self._compiled[headers] = frame
         return frame
+
+    def _admit(self, name: str) -> str:
+        """A header's name as the text of a frame has it, looked at once."""
+        if not _NAME(name) or name in _OWN or name == self._checksum:
+            raise RowRefused("put", name, f"an object cannot have the header {name[:80]!r}", "leave it out")
+        written = name.replace("%", "%%")
+        if len(self._names) < _KEPT:
+            self._names[name] = written
+        return written

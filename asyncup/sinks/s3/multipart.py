@@ -8,14 +8,15 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from asyncup.errors import AsyncupError, ConnectionLost
-from asyncup.flow.retry import Retrier
+from asyncup.flow.retry import Interrupted, Retrier
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.compatible import arguments
@@ -27,6 +28,8 @@ PARTS_IN_FLIGHT = 4
 #: Seconds for an abort, whatever else is going on.
 ABORT_SECONDS = 5.0
 _CONDITIONS = ("if-none-match",)
+#: What requests about an upload as a whole are called; those about a part are `put part`.
+_OP = "put multipart"
 
 
 class PartLane(Protocol):
@@ -66,7 +69,7 @@ class Multipart:
         say: Callable[[str], None],
     ) -> None:
         self._settings = settings
-        self._client = control.client
+        self._control = control
         self._lane = lane
         self._algorithm = algorithm
         self._retrier = retrier
@@ -75,12 +78,19 @@ class Multipart:
 
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
+        try:
+            return await self._put(upload)
+        except Interrupted:
+            # the pipeline, which holds the row, will not try again either
+            raise ConnectionLost("put", upload.key, "the run was interrupted before all parts were sent") from None
+
+    async def _put(self, upload: Upload) -> Receipt:
         upload_id = await self._retrier.run(self._create, upload)
         try:
             done = await self._send_parts(upload, upload_id)
             etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, done), None)
         except BaseException:
-            await self._abort_shielded(upload.key, upload_id)
+            await _to_its_end(self._abort(upload.key, upload_id))
             raise
         if etag is None:
             raise ConnectionLost("put", upload.key, "S3 no longer knows the multipart upload: it begins anew")
@@ -92,10 +102,15 @@ class Multipart:
         given = arguments(self._settings.object_headers(), headers)
         if self._algorithm is not None:
             given["ChecksumAlgorithm"] = self._algorithm.upper()
-        answer = await self._call("create_multipart_upload", upload.key, 0, **given)
+        creating = asyncio.create_task(self._call("create_multipart_upload", upload.key, 0, **given))
+        try:
+            answer = await asyncio.shield(creating)
+        except asyncio.CancelledError:
+            await _to_its_end(self._abandon(upload.key, creating))
+            raise
         upload_id = answer.get("UploadId")
         if not upload_id:
-            raise ConnectionLost("put", upload.key, "the answer names no multipart upload")
+            raise ConnectionLost(_OP, upload.key, "the answer names no multipart upload")
         return str(upload_id)
 
     async def _send_parts(self, upload: Upload, upload_id: str) -> list[dict[str, Any]]:
@@ -116,7 +131,7 @@ class Multipart:
                 for number in range(PARTS_IN_FLIGHT):
                     group.create_task(send(), name=f"asyncup-part-sender-{number}")
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            raise errors.exceptions[0] from errors.exceptions[0].__cause__
         return sorted(done, key=lambda part: int(part["PartNumber"]))
 
     async def _complete(self, upload: Upload, upload_id: str, parts: list[dict[str, Any]]) -> str | None:
@@ -141,38 +156,63 @@ class Multipart:
             raise
         etag = answer.get("ETag")
         if not etag:
-            raise ConnectionLost("put", upload.key, "the answer does not say that the object is stored")
+            raise ConnectionLost(_OP, upload.key, "the answer does not say that the object is stored")
         return str(etag)
 
     async def _call(self, operation: str, key: str, size: int, **given: Any) -> Any:
         try:
-            async with asyncio.timeout(self._settings.patience(size)):
-                return await getattr(self._client, operation)(Key=key, **self._always, **given)
+            return await self._control.call(operation, self._settings.patience(size), Key=key, **self._always, **given)
+        except AsyncupError:
+            raise
         except Exception as exc:
-            raise from_botocore(exc, "put", key, accepted=self._lane.accepted) from exc
+            raise from_botocore(exc, _OP, key, accepted=self._lane.accepted) from exc
 
-    async def _abort_shielded(self, key: str, upload_id: str) -> None:
-        """Abort to the end, even when whoever waits for it is cancelled again; it has a deadline of its own."""
-        abort = asyncio.create_task(self._abort(key, upload_id), name="asyncup-abort-multipart")
-        while not abort.done():
-            try:
-                await asyncio.wait({abort})
-            except asyncio.CancelledError:
-                continue
-        abort.result()
+    async def _abandon(self, key: str, creating: asyncio.Task[Any]) -> None:
+        """Abort an upload that nobody waits for any more, as soon as S3 has said what it is called."""
+        try:
+            async with asyncio.timeout(ABORT_SECONDS):
+                answer = await creating
+        except TimeoutError:
+            self._say(
+                "a multipart upload may have begun that S3 did not answer for; it would keep and charge its parts: "
+                + self._command("list-multipart-uploads", prefix=key)
+            )
+        except AsyncupError:
+            return  # S3 would not begin it
+        else:
+            await self._abort(key, answer.get("UploadId", ""))
 
     async def _abort(self, key: str, upload_id: str) -> None:
         try:
-            async with asyncio.timeout(ABORT_SECONDS):
-                await self._client.abort_multipart_upload(Key=key, UploadId=upload_id, **self._always)
+            await self._control.call(
+                "abort_multipart_upload", ABORT_SECONDS, Key=key, UploadId=upload_id, **self._always
+            )
         except Exception as exc:  # noqa: BLE001 - said, not raised: another error is under way
             if _is_gone(exc):
                 return
-            place = f"--bucket {self._settings.bucket} --key {key!r} --upload-id {upload_id}"
             self._say(
-                f"a multipart upload could not be aborted ({exc or 'no answer in time'}), and S3 keeps and charges its "
-                f"parts: aws s3api abort-multipart-upload {place}"
+                f"a multipart upload could not be aborted ({str(exc) or 'no answer in time'}), and S3 keeps and charges "
+                "its parts: " + self._command("abort-multipart-upload", key=key, upload_id=upload_id)
             )
+
+    def _command(self, operation: str, **options: str) -> str:
+        """What a person can do about it, for a shell."""
+        given = {"bucket": self._settings.bucket, **options}
+        if not self._control.is_aws:
+            given["endpoint_url"] = self._control.endpoint_url
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
+        return shlex.join(["aws", "s3api", operation, *words])
+
+
+async def _to_its_end(ending: Coroutine[Any, Any, None]) -> None:
+    """Wait for what has a deadline of its own, even when whoever waits is cancelled again."""
+    task = asyncio.create_task(ending, name="asyncup-abort-multipart")
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            continue
+    task.result()
 
 
 def _is_gone(exc: BaseException | None) -> bool:

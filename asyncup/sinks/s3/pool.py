@@ -45,10 +45,12 @@ class Pool:
     def __init__(self, origin: Origin, patience: float) -> None:
         self._origin = origin
         self._loop = asyncio.get_running_loop()
+        self._clock = self._loop.time
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._addresses: Sequence[AddressInfo] = ()
         self._looked_up = self._look_up_at = float("-inf")
+        self._looking_up = asyncio.Lock()
         self._turn = 0
         self._connecting = asyncio.Semaphore(_CONNECTING)
         self._interval = min(1.0, max(0.01, patience / 10))
@@ -58,10 +60,10 @@ class Pool:
 
     def take(self) -> Connection | None:
         """The idle connection that was used last, or None when there is none."""
-        oldest = self._loop.time() - KEEP_SECONDS
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.usable and connection.idle_since > oldest:
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable and connection.idle_since > self._clock() - KEEP_SECONDS:
                 return connection
             connection.abort()
         return None
@@ -73,23 +75,21 @@ class Pool:
             OSError: nobody answers, or the name is unknown; ssl.SSLError when TLS fails.
             TimeoutError: not in time.
         """
-        origin = self._origin
         async with self._connecting, asyncio.timeout(CONNECT_SECONDS):
             addresses = await self._look_up()
-            self._turn += 1
-            first = self._turn % len(addresses)
-            spread = [*addresses[first:], *addresses[:first]]
-            connected = await start_connection(spread, happy_eyeballs_delay=_HEAD_START, interleave=1)
-            try:
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(self._lost),
-                    sock=connected,
-                    ssl=origin.tls,
-                    server_hostname=origin.host if origin.tls is not None else None,
-                )
-            except BaseException:
-                connected.close()
-                raise
+            if len(addresses) == 1:
+                host, port = addresses[0][4][:2]
+                connection = await self._open_one(host=host, port=port)
+            else:
+                self._turn += 1
+                first = self._turn % len(addresses)
+                spread = [*addresses[first:], *addresses[:first]]
+                connected = await start_connection(spread, happy_eyeballs_delay=_HEAD_START, interleave=1)
+                try:
+                    connection = await self._open_one(sock=connected)
+                except BaseException:
+                    connected.close()
+                    raise
         if connection.usable:
             self._open.add(connection)
         if self._sweeper is None:
@@ -98,12 +98,23 @@ class Pool:
             connection.abort("the pool is closed")
         return connection
 
+    async def _open_one(self, **where: Any) -> Connection:
+        origin = self._origin
+        name = origin.host if origin.tls is not None else None
+        connection = Connection(self._lost)
+        try:
+            await self._loop.create_connection(lambda: connection, ssl=origin.tls, server_hostname=name, **where)
+        except BaseException:
+            connection.abort()  # if TLS is up, it would wait half a minute for the server's goodbye
+            raise
+        return connection
+
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose exchange is over for the next one, if it will carry another."""
         if self._retired:
             connection.abort()
         elif connection.usable:
-            connection.idle_since = self._loop.time()
+            connection.idle_since = self._clock()
             self._idle.append(connection)
 
     def look_elsewhere(self) -> None:
@@ -130,20 +141,22 @@ class Pool:
 
     async def _look_up(self) -> Sequence[AddressInfo]:
         """The origin's addresses; the last ones that were found while the name cannot be looked up."""
-        now = self._loop.time()
-        if now >= self._look_up_at:
-            origin = self._origin
-            try:
-                self._addresses = await self._loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-            except OSError:
-                if not self._addresses:
-                    raise
-            self._looked_up, self._look_up_at = now, now + LOOKUP_SECONDS
+        if self._clock() >= self._look_up_at:
+            async with self._looking_up:  # one asks, for all that connect meanwhile
+                now = self._clock()
+                if now >= self._look_up_at:
+                    host, port = self._origin.host, self._origin.port
+                    try:
+                        self._addresses = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                    except OSError:
+                        if not self._addresses:
+                            raise
+                    self._looked_up, self._look_up_at = now, now + LOOKUP_SECONDS
         return self._addresses
 
     def _sweep(self) -> None:
         """Give up exchanges whose time is over, and close what has been idle for long."""
-        now = self._loop.time()
+        now = self._clock()
         idle, self._idle = self._idle, []
         for connection in idle:
             if now - connection.idle_since < KEEP_SECONDS:

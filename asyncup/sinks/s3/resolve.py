@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 from botocore.utils import get_environ_proxies
 
+from asyncup.errors import DestinationRefused
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.errors import from_botocore
 from asyncup.sinks.s3.framing import Place
@@ -55,7 +56,15 @@ async def open_wire(settings: S3Settings, control: ControlClient, integrity: Int
 
     async def locate_again() -> Location:
         await _ask_for_bucket(settings, control)
-        return await _locate(settings, control)
+        try:
+            return await _locate(settings, control)
+        except WireUnfit as why:
+            raise DestinationRefused(
+                "put",
+                f"s3://{bucket}",
+                f"the bucket lives elsewhere: {why}",
+                "give its --region, or --s3-client botocore",
+            ) from None
 
     return WireLane(settings, await _locate(settings, control), integrity, control.credentials, locate_again)
 
@@ -71,7 +80,12 @@ async def _locate(settings: S3Settings, control: ControlClient) -> Location:
     scope = _SCOPE(authorization) if authorization else None
     if authorization and scope is None:
         raise WireUnfit("requests to this destination take another signature than AWS4-HMAC-SHA256")
-    tls = await asyncio.to_thread(_trust, control.authorities) if url.scheme == "https" else None
+    try:
+        tls = await asyncio.to_thread(_trust, control.authorities) if url.scheme == "https" else None
+    except OSError as exc:
+        raise DestinationRefused(
+            "connect", f"s3://{settings.bucket}", f"TLS failed: {control.authorities}: {exc}", "check --ca-bundle"
+        ) from exc
     return Location(
         Place(url.netloc, url.path.removesuffix(_KEY)),
         Origin(url.hostname or "", url.port or (443 if tls is not None else 80), tls),

@@ -10,8 +10,8 @@ MIB = 1 << 20
 #: Bodies from here on go in parts of this size (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
 PART_BYTES = 16 * MIB
 MAX_PARTS = 10_000
-#: An attempt has this long for each MiB of its body beyond `--attempt-timeout`, so that large objects can pass.
-SECONDS_PER_MIB = 1.0
+#: An attempt has a second for each MiB of its body beyond `--attempt-timeout`, so that large objects can pass.
+SECONDS_PER_BYTE = 1.0 / MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class S3Settings:
 
     def patience(self, size: int) -> float:
         """How many seconds an attempt with a body of `size` bytes may take."""
-        return self.attempt_timeout + size / MIB * SECONDS_PER_MIB
+        return self.attempt_timeout + size * SECONDS_PER_BYTE
 
     def object_headers(self) -> Headers:
         """What every object is given, as headers of the request that creates it."""

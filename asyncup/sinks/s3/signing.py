@@ -17,6 +17,8 @@ from hashlib import sha256
 from hmac import digest
 from urllib.parse import quote
 
+from asyncup.errors import RowRefused
+
 #: What stands for the payload's hash when only the transport protects the payload.
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
 
@@ -35,8 +37,15 @@ class Credentials:
 
 
 def encode_path(text: str) -> str:
-    """A key as the path of a URL: UTF-8, everything but `A-Za-z0-9-._~/` percent-encoded, once."""
-    return text if _PLAIN(text) else quote(text, safe="/~")
+    """A key as the path of a URL: UTF-8, everything but `A-Za-z0-9-._~/` percent-encoded, once.
+
+    Raises:
+        RowRefused: UTF-8 cannot hold it.
+    """
+    try:
+        return text if _PLAIN(text) else quote(text, safe="/~")
+    except UnicodeEncodeError:
+        raise RowRefused("put", ascii(text)[1:-1][:200], "the object key is not text that UTF-8 can hold") from None
 
 
 def encode_query(parameters: Iterable[tuple[str, str]]) -> str:
@@ -83,7 +92,8 @@ class Signer:
         day = self.date[:8]
         if day != self._day:
             self._day = day
-            key = b"AWS4" + self.credentials.secret_key.encode()
+            # what is no text, as an environment may hold it, is no secret either: S3 says so
+            key = b"AWS4" + self.credentials.secret_key.encode(errors="surrogatepass")
             for part in (day, self.region, self.service, "aws4_request"):
                 key = digest(key, part.encode(), "sha256")
             # HMAC (RFC 2104) as two hashes that have taken in their half of the key already

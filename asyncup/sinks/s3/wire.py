@@ -16,7 +16,7 @@ from html import unescape
 
 from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused, StaleRequest, Throttled, Unreachable
 from asyncup.model import Headers, Receipt, Upload
-from asyncup.sinks.s3.errors import ELSEWHERE, from_status
+from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, from_status
 from asyncup.sinks.s3.exchange import INLINE_BODY, Answer, Connection, ExchangeError
 from asyncup.sinks.s3.framing import Framer, Place
 from asyncup.sinks.s3.integrity import THREAD_BYTES, Integrity, Seal
@@ -43,8 +43,8 @@ class Location:
 class WireLane:
     """PUTs into one bucket.
 
-    `credentials` gives the current ones, or None to send requests without. `locate` finds the bucket again when S3
-    says that it is elsewhere.
+    `credentials` gives the current ones, or None to send requests without; others than those that are given to it, which
+    S3 calls expired. `locate` finds the bucket again when S3 says that it is elsewhere.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class WireLane:
         settings: S3Settings,
         location: Location,
         integrity: Integrity,
-        credentials: Callable[[], Awaitable[Credentials | None]],
+        credentials: Callable[[Credentials | None], Awaitable[Credentials | None]],
         locate: Callable[[], Awaitable[Location]],
     ) -> None:
         self._settings = settings
@@ -60,14 +60,16 @@ class WireLane:
         self._integrity = integrity
         self._credentials = credentials
         self._locate = locate
-        self._has_moved = False
-        self._moving = asyncio.Lock()
+        self._has_moved = self._has_expired = False
+        self._mending = asyncio.Lock()
         self._known: Credentials | None = None
         self._credentials_due = float("-inf")
         self._signer: Signer | None = None
         self._framer = self._new_framer()
+        self._base = location.place.base
         self._pool = Pool(location.origin, settings.attempt_timeout)
-        self._loop = asyncio.get_running_loop()
+        self._clock = asyncio.get_running_loop().time
+        self._patience = settings.patience
         #: Whether the destination has taken an object; from then on a refusal is the row's.
         self.accepted = False
 
@@ -116,16 +118,16 @@ class WireLane:
             await self._renew(now)
         if self._signer is not None:
             self._signer.set_clock(now)
-        pool = self._pool
-        head = self._framer.head(self._location.place.base + encode_path(key), query, headers, len(body), seal)
+        pool, size = self._pool, len(body)
+        head = self._framer.head(self._base + encode_path(key), query, headers, size, seal)
         connection = pool.take()
         while True:
             pooled = connection is not None
             if connection is None:
                 connection = await _connect(pool, op, key)
-            connection.deadline = self._loop.time() + self._settings.patience(len(body))
+            connection.deadline = self._clock() + self._patience(size)
             try:
-                if len(body) <= INLINE_BODY:
+                if size <= INLINE_BODY:
                     answer = await connection.request(head + body)
                 else:
                     answer = await connection.stream(head, body)
@@ -139,7 +141,7 @@ class WireLane:
             except BaseException:
                 connection.abort()
                 raise
-            if answer.status >= 500 or (answer.status >= 300 and len(body) > INLINE_BODY):
+            if answer.status >= 300 and (answer.status >= 500 or size > INLINE_BODY):
                 # AWS advises a new connection after a 503, and a server that refuses a long body may not read it all
                 connection.abort()
             pool.give_back(connection)
@@ -167,34 +169,40 @@ class WireLane:
         elif isinstance(error, StaleRequest):
             self._credentials_due = float("-inf")
             self._has_moved = self._has_moved or status < 400 or _text(code) in ELSEWHERE
+            self._has_expired = self._has_expired or _text(code) in EXPIRED
         return error
 
     # --- credentials ------------------------------------------------------------------------------------------
 
     async def _renew(self, now: float) -> None:
-        """Look whether there are new credentials, and after a refusal for its staleness where the bucket is.
+        """Look whether there are new credentials; while one sender asks, the others use what is there.
 
-        While one sender asks, the others use what is there.
+        After a refusal for expired credentials, or because the bucket is elsewhere, all wait until that is mended.
         """
-        if self._has_moved:
-            async with self._moving:
+        if self._has_moved or self._has_expired:
+            async with self._mending:
                 if self._has_moved:
                     self._move(await self._locate())
+                if self._has_expired:
+                    self._use(await self._credentials(self._known))
+                    self._has_expired = False
         if self._signer is not None:
             self._credentials_due = now + _CREDENTIALS_SECONDS
-        credentials = await self._credentials()
-        if credentials != self._known:
+        self._use(await self._credentials(None))
+        self._credentials_due = now + _CREDENTIALS_SECONDS
+
+    def _use(self, credentials: Credentials | None) -> None:
+        if credentials != self._known or self._signer is None:
             self._known = credentials
             self._signer = Signer(credentials, self._location.region) if credentials is not None else None
             self._framer = self._new_framer()
-        self._credentials_due = now + _CREDENTIALS_SECONDS
 
     def _move(self, location: Location) -> None:
         self._has_moved = False
         if location != self._location:
             self._pool.retire()
             self._pool = Pool(location.origin, self._settings.attempt_timeout)
-            self._location, self._known = location, None
+            self._location, self._base, self._signer = location, location.place.base, None
 
     def _new_framer(self) -> Framer:
         settings = self._settings

@@ -1,0 +1,127 @@
+"""Fixtures for the S3 sink: servers, buckets, and sinks that share what is expensive to make."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from asyncup.embedded.s3 import EmbeddedS3
+from asyncup.flow.retry import Retrier
+from asyncup.sinks.s3 import S3Settings, S3Sink
+from asyncup.sinks.s3.client import ControlClient, open_client
+from tests.conftest import Bucket
+from tests.integration.plays import Play, Told
+from tests.integration.scripted_s3 import ScriptedS3, scripted_s3
+from tests.moto_server import MotoBucket, MotoServer, moto_server
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[ScriptedS3]:
+    async with scripted_s3() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def play(running: ScriptedS3) -> Play:
+    await running.begin_again()
+    play = Play(running)
+    running.usual = play.answer
+    return play
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture(params=["wire", "botocore"])
+def lane(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[MotoServer]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def moto_bucket(moto: MotoServer) -> Iterator[MotoBucket]:
+    with moto.bucket() as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def rclone_bucket(s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """A bucket on a server that checks signatures, with its keys in the environment; its objects lie as files."""
+    name = f"integration-{next(_numbers)}"
+    s3.make_bucket(name)
+    for variable, value in s3.environment.items():
+        monkeypatch.setenv(variable, value)
+    return Bucket(s3, name)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies go in parts from a MiB on, and moto takes such parts."""
+    for place in ("asyncup.sinks.s3.sink.PART_BYTES", "asyncup.sinks.s3.multipart.PART_BYTES"):
+        monkeypatch.setattr(place, 1 << 20)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1 << 20)
+
+
+#: Clients by endpoint, and whether they sign.
+Clients = dict[tuple[str, bool], ControlClient]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def clients() -> AsyncIterator[Clients]:
+    """A client for each endpoint of a module: each new one reads megabytes of service descriptions."""
+    opened: Clients = {}
+    yield opened
+    for client in opened.values():
+        await client.stack.aclose()
+
+
+@dataclass
+class Sinks:
+    """Opens sinks that share clients, and so the credentials of the first one that has used an endpoint."""
+
+    clients: Clients
+    opened: list[S3Sink] = field(default_factory=list)
+
+    async def open(
+        self,
+        lane: str,
+        endpoint_url: str,
+        bucket: str = "bucket",
+        retrier: Retrier | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        **settings: Any,
+    ) -> S3Sink:
+        chosen = S3Settings(bucket, endpoint_url=endpoint_url, s3_client=lane, **settings)
+        place = (endpoint_url, chosen.no_sign_request)
+        if place not in self.clients:
+            self.clients[place] = await open_client(chosen)
+        self.opened.append(S3Sink(chosen, self.clients[place], retrier, say))
+        return self.opened[-1]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sinks(clients: Clients) -> AsyncIterator[Sinks]:
+    sinks = Sinks(clients)
+    yield sinks
+    for sink in sinks.opened:
+        await sink.close_lane()
