@@ -130,6 +130,7 @@ class Job:
         self._endpoint: str | None = None
         self._priced = False
         self._sending = Retrier(self._policy, interrupt.sleep, self._on_retry)
+        self._sending_parts = Retrier(self._policy, interrupt.sleep, self._on_part_retry)
         self.plan: Plan
 
     async def prepare(self) -> None:
@@ -225,8 +226,8 @@ class Job:
         from asyncup.sources.postgres import PostgresSource, Request, Session, connection_string
 
         config = self._config
-        names = destination.template.names + headers.names
-        session = Session(connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_retry))
+        asked_by = headers.columns() | dict.fromkeys(destination.template.names, "--to")
+        session = Session(connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_waiting))
         self._closers.append(session.close)
         self._source = await PostgresSource.resolve(
             session,
@@ -235,7 +236,8 @@ class Job:
                 query=config.query,
                 query_name=config.query_name() if config.query is not None else "",
                 key=config.key,
-                columns=tuple(dict.fromkeys(names)),
+                columns=tuple(asked_by),
+                asked_by=asked_by,
                 body=config.body_column,
                 where=config.where,
                 limit=config.limit,
@@ -286,7 +288,7 @@ class Job:
                     s3_client=config.s3_client,
                     verify_etag=not config.no_verify_etag,
                 ),
-                self._sending,
+                self._sending_parts,
                 lambda text: self._observer.on_event(Notice(text)),
             )
             self._sink, self._priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
@@ -299,7 +301,9 @@ class Job:
 
             self._sink = NullSink()
         self._closers.append(self._sink.close)
-        await self._sending.run(lambda _: self._sink.check(), None)
+        checking = Retrier(self._policy, self._interrupt.sleep, self._on_waiting)
+        await checking.run(lambda _: self._sink.check(), None)
+        self._sending.answered = self._sending_parts.answered = True
 
     async def _open_state(self) -> None:
         from asyncup.checkpoints.deadletters import TRIAL, DeadLetterFile
@@ -367,11 +371,16 @@ class Job:
                 "give the same flags as before to finish it, or --restart to start over (or another --name to keep both)",
             )
 
-    def _on_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
-        if error.op.startswith("put"):  # an object, or a part of one, which has attempts of its own
-            self._tally.attempts += error.op != "put"
-            self._tally.retry(error)
+    def _on_waiting(self, error: AsyncupError, attempt: int, delay: float) -> None:
         self._observer.on_event(Waiting(str(error), delay, attempt))
+
+    def _on_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
+        self._tally.retry(error)
+        self._on_waiting(error, attempt, delay)
+
+    def _on_part_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
+        self._tally.attempts += 1  # a part has attempts of its own; the pipeline counts those of whole objects
+        self._on_retry(error, attempt, delay)
 
 
 async def execute(config: Config, observer: Observer, interrupt: Interrupt) -> Report:

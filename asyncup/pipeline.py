@@ -37,7 +37,7 @@ from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.limiter import Limiter
 from asyncup.flow.retry import Interrupted, Retrier
 from asyncup.flow.tally import Tally
-from asyncup.flow.watermark import TICKET_ROWS, Ticket, Watermark
+from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, Ticket, Watermark
 from asyncup.model import (
     ROW_OVERHEAD,
     Checkpoint,
@@ -183,8 +183,10 @@ class Pipeline:
         load: Load = []
         large: list[tuple[Row, Ticket]] = []
         held = 0
-        for start in range(0, len(page.rows), TICKET_ROWS):
-            rows = deque(page.rows[start : start + TICKET_ROWS])
+        size = sum(row[-2] or 0 for row in page.rows)
+        step = max(1, min(TICKET_ROWS, TICKET_BYTES * len(page.rows) // max(1, size)))
+        for start in range(0, len(page.rows), step):
+            rows = deque(page.rows[start : start + step])
             ticket = self.watermark.track(len(rows), self._source.shape.key(rows[-1]))
             bodies = [row[-1] for row in rows]
             if None in bodies:
@@ -262,6 +264,9 @@ class Pipeline:
             begun = clock()
             try:
                 receipt = await put(upload)
+            except Interrupted:
+                limiter.release()
+                return
             except AsyncupError as error:
                 if not await self._try_again(upload, ticket, row, error):
                     limiter.release()
@@ -273,7 +278,6 @@ class Pipeline:
             del upload, row, ticket  # given back: a sender that waits for the next one must not hold them
             limiter.release()
             if limiter.limit != self._concurrency:
-                self._parts.sending.answered = True
                 limiter.resize(self._concurrency)
 
     async def _try_again(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError) -> bool:

@@ -76,6 +76,7 @@ class Sink(Protocol):
 
         Raises:
             AsyncupError: with the disposition that fits.
+            Interrupted: a drain began while a sink that retries parts of an object waited to do so.
         """
         ...
 

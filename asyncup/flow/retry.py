@@ -77,6 +77,8 @@ class Retrier:
             AsyncupError: the last error; its `attempts` is set, and its `disposition` is what follows, never RETRY.
             Interrupted: a drain began while waiting.
         """
+        if failed is not None and failed.disposition is not Disposition.RETRY:
+            raise failed
         failures: tuple[type[AsyncupError], ...] = ()
         first_failure: float | None = None
         while True:

@@ -45,7 +45,7 @@ class Waiters:
     def wake(self, count: int = 1) -> None:
         """Let the `count` that have waited longest look whether their turn has come."""
         asleep = self._asleep
-        while count and asleep:
+        while count > 0 and asleep:
             future = asleep.popleft()
             if not future.done():  # it may have been cancelled
                 future.set_result(None)

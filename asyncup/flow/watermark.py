@@ -13,6 +13,8 @@ from asyncup.model import Counts, DeadLetter, Key, Outcome
 
 #: The most rows that one ticket may stand for: a resumed run sends at most this many settled rows again.
 TICKET_ROWS = 500
+#: The bytes of bodies that a ticket stands for, unless its only row has more: large rows are not sent again by the dozen.
+TICKET_BYTES = 4 << 20
 
 
 class Ticket:

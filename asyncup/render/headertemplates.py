@@ -64,12 +64,18 @@ class HeaderTemplates:
             tags=tuple((key, parse_template(text)) for key, text in pairs),
         )
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns they name, each once, in order."""
-        single = (self.content_type, self.cache_control, self.content_disposition, self.content_language)
-        templates = [*filter(None, single), *(template for _, template in (*self.metadata, *self.tags))]
-        return tuple(dict.fromkeys(name for template in templates for name in template.names))
+    def columns(self) -> dict[str, str]:
+        """The columns that they name, each with the flag that names it first."""
+        single = {
+            "--content-type": self.content_type,
+            "--cache-control": self.cache_control,
+            "--content-disposition": self.content_disposition,
+            "--content-language": self.content_language,
+        }
+        flags = [(flag, template) for flag, template in single.items() if template is not None]
+        flags += [(f"--metadata {name}", template) for name, template in self.metadata]
+        flags += [(f"--tag {key}", template) for key, template in self.tags]
+        return {name: flag for flag, template in reversed(flags) for name in template.names}
 
 
 def _parsed(text: str | None) -> Template | None:

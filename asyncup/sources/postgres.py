@@ -12,8 +12,8 @@ import contextlib
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -49,7 +49,10 @@ _AGAIN = frozenset({"40001", "40P01", "55P03", "57014"})
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to read: a table or a query, and which of its columns are needed for what."""
+    """What to read: a table or a query, and which of its columns are needed for what.
+
+    `asked_by` says which flag a column of `columns` is from.
+    """
 
     table: str | None
     query: str | None
@@ -61,6 +64,7 @@ class Request:
     limit: int | None
     page_size: int | None
     memory: int
+    asked_by: Mapping[str, str] = field(default_factory=dict)
 
 
 class Session:
@@ -304,7 +308,7 @@ def _check_columns(relation: Relation, request: Request) -> None:
     for flag, names in (
         ("--key", request.key or ()),
         ("--body", relation.names if request.body is None else (request.body,)),
-        ("--to, or the template of a header,", request.columns),
+        *((request.asked_by.get(name, "--to"), (name,)) for name in request.columns),
     ):
         for name in names:
             if name not in relation.names:

@@ -52,7 +52,7 @@ def _measure(options: argparse.Namespace) -> Results:
     if options.quick:
         effort = Effort(options.runs or 1, 0.8, 1.0, options.etag, cores)
     else:
-        effort = Effort(options.runs or 3, 1.5, 2.5, options.etag, cores)
+        effort = Effort(options.runs or 3, 1.0, 1.5, options.etag, cores)
     with open_bench(effort) as (bench, rows):
         figures = [one for section in SECTIONS if section.name in options.only for one in bench.section(section)]
         start_up = bench.start_up() if START_UP in options.only else None
@@ -109,12 +109,18 @@ def _sections(text: str) -> list[str]:
     return names
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs")
+    return int(text)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument(
         "--only", type=_sections, default=list(NAMES), metavar="SECTION,…", help=f"of {', '.join(NAMES)}; default: all"
     )
-    parser.add_argument("--runs", type=int, metavar="N", help="runs of each client; default: 3")
+    parser.add_argument("--runs", type=_positive, metavar="N", help="runs of each client; default: 3")
     parser.add_argument("--quick", action="store_true", help="one short run each: a trial, no figures to quote")
     parser.add_argument(
         "--json", type=Path, default=Path("build/bench.json"), metavar="FILE", help="default: build/bench.json"

@@ -46,7 +46,7 @@ SIZES = Section(
     tuple(
         (client, Load(size, in_flight))
         for size, in_flight in ((200, 64), (4 << 10, 64), (256 << 10, 64), (8 << 20, 16))
-        for client in (clients.ASYNCUP, clients.S5CMD, clients.OBSTORE)
+        for client in (clients.ASYNCUP, clients.S5CMD, clients.OBSTORE, clients.AIOHTTP)
     ),
     ("size", "client", "cpu", "ratio", "speed", "throughput"),
 )
@@ -55,7 +55,14 @@ TLS = Section(
     "2 KB objects over TLS, 64 in flight",
     tuple(
         (client, Load(2 << 10, tls=True))
-        for client in (clients.ASYNCUP, clients.S5CMD, clients.OBSTORE, clients.AIOHTTP)
+        for client in (
+            clients.ASYNCUP,
+            clients.S5CMD,
+            clients.OBSTORE,
+            clients.AIOHTTP,
+            clients.AIOBOTOCORE,
+            clients.BOTO3,
+        )
     ),
     ("client", "cpu", "runs", "ratio", "speed"),
 )
@@ -64,8 +71,11 @@ BEHIND_LATENCY = Section(
     f"2 KB objects behind {LATENCY * 1e3:g} ms",
     tuple(
         (client, Load(2 << 10, in_flight, LATENCY))
-        for in_flight in (150, 1500)
-        for client in (clients.ASYNCUP, clients.OBSTORE, clients.AIOHTTP, clients.WRK)
+        for in_flight, others in (
+            (150, (clients.AIOBOTOCORE, clients.BOTO3)),  # which are bound by their CPU long before 1,500
+            (1500, ()),
+        )
+        for client in (clients.ASYNCUP, clients.S5CMD, clients.OBSTORE, clients.AIOHTTP, *others, clients.WRK)
     ),
     ("in_flight", "client", "speed", "share", "cpu"),
 )

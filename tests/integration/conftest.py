@@ -1,4 +1,4 @@
-"""Fixtures for the S3 sink: servers, buckets, and sinks that share what is expensive to make."""
+"""Fixtures for the S3 sink: servers, buckets, and sinks that share their clients."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ Clients = dict[tuple[str, bool], ControlClient]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def clients() -> AsyncIterator[Clients]:
-    """A client for each endpoint of a module: each new one reads megabytes of service descriptions."""
+    """A client for each endpoint of a module, signing or not."""
     opened: Clients = {}
     yield opened
     for client in opened.values():

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from asyncup.sinks.s3.pool import KEEP_SECONDS
+
 OK = b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 0\r\n\r\n'
 
 
@@ -29,8 +31,8 @@ class Door:
             transport.close()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a connection came or went, and this is so."""
-        async with asyncio.timeout(20):
+        """Wait until a connection came or went, and this is so: not so long that it is so by itself."""
+        async with asyncio.timeout(KEEP_SECONDS - 1):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()

@@ -96,6 +96,7 @@ class ScriptedS3:
         self._busy = 0
         self._connections = 0
         self._open: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
         self._server: asyncio.Server
 
@@ -104,7 +105,7 @@ class ScriptedS3:
         self.script.extend(answers)
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20, ssl=tls)
         host, self.port = self._server.sockets[0].getsockname()
         self.endpoint_url = f"{'http' if tls is None else 'https'}://{host}:{self.port}"
 
@@ -134,10 +135,14 @@ class ScriptedS3:
         async with asyncio.timeout(10), self._changed:
             await self._changed.wait_for(lambda: len(self.requests) >= number)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
-        self._open.add(writer)
-        connection = self._connections
+        self._open.add(writer)  # at once, so that whoever stops the server knows of it
+        task = asyncio.create_task(self._serve(reader, writer, self._connections))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: int) -> None:
         try:
             while await self._exchange(reader, writer, connection):
                 pass

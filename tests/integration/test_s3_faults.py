@@ -60,7 +60,7 @@ async def running() -> AsyncIterator[ScriptedS3]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def clients() -> AsyncIterator[list[ControlClient]]:
-    """The one client of all these tests: each new one reads megabytes of service descriptions."""
+    """The one client of all these tests."""
     opened: list[ControlClient] = []
     yield opened
     for client in opened:
@@ -75,10 +75,10 @@ async def server(running: ScriptedS3) -> ScriptedS3:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def client(server: ScriptedS3, clients: list[ControlClient], monkeypatch: pytest.MonkeyPatch) -> ControlClient:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
     if not clients:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-        monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
         clients.append(await open_client(S3Settings("bucket", endpoint_url=server.endpoint_url)))
     return clients[0]
 

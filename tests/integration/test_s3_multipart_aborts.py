@@ -21,6 +21,7 @@ from asyncup.errors import (
     StaleRequest,
     Throttled,
 )
+from asyncup.flow.retry import Interrupted
 from asyncup.model import Upload
 from asyncup.sinks.s3 import S3Sink
 from tests.integration.conftest import Sinks
@@ -178,14 +179,13 @@ def is_complete(asked: str) -> bool:
     return asked.startswith("POST") and "uploadId=" in asked
 
 
-async def test_a_drain_between_two_attempts_ends_the_upload_with_an_error_that_the_pipeline_knows(
+async def test_a_drain_between_two_attempts_ends_the_upload_and_leaves_the_row_unsettled(
     play: Play, sink: S3Sink, told: Told
 ) -> None:
     told.draining = True
     play.instead["part 2"].append(refuse(503, "SlowDown"))
-    with pytest.raises(ConnectionLost, match="interrupted") as caught:
+    with pytest.raises(Interrupted):
         await sink.put(UPLOAD)
-    assert caught.value.disposition is Disposition.RETRY
     assert play.steps()[-1] == "abort"
 
 
@@ -219,6 +219,20 @@ async def test_an_upload_that_is_gone_needs_no_abort(play: Play, sink: S3Sink, t
         await sink.put(UPLOAD)
     assert play.steps()[-1] == "abort"
     assert told.notices == []
+
+
+async def test_an_upload_without_a_name_is_not_aborted(play: Play, sink: S3Sink) -> None:
+    """The request to abort it would delete the object that is there."""
+    gate = asyncio.Event()
+    play.instead["create"].append(Answer(reply(200).text, after=gate))
+    putting = asyncio.create_task(sink.put(UPLOAD))
+    await play.reached("create")
+    putting.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait([putting])
+    assert putting.cancelled()
+    assert play.steps() == ["create"]
 
 
 @pytest.mark.usefixtures("short_abort")

@@ -1,53 +1,16 @@
-"""Connections for real, on asyncio's own loop and on uvloop: used again, spread, passed over, given up, and all closed."""
+"""Connections for real, on asyncio's own loop and on uvloop: used again, given up, cancelled, and all closed."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from asyncup.sinks.s3.exchange import Connection, ExchangeError
-from asyncup.sinks.s3.pool import KEEP_SECONDS, LOOKUP_SECONDS, Origin, Pool
-from tests.integration.doors import Names, deaf, door
+from asyncup.sinks.s3.pool import KEEP_SECONDS, LOOKUP_SECONDS
+from tests.integration.doors import Names, door
 from tests.integration.loops import on_both_loops
-
-REQUEST = b"PUT / HTTP/1.1\r\n\r\n"
-NAME = "s3.example.test"
-
-
-@asynccontextmanager
-async def pool_to(port: int, host: str = NAME, patience: float = 0.1) -> AsyncIterator[Pool]:
-    pool = Pool(Origin(host, port), patience)
-    try:
-        yield pool
-    finally:
-        await pool.close()
-
-
-def later(pool: Pool, seconds: float) -> None:
-    """Put the pool's clock forward."""
-    now = pool._clock
-    pool._clock = lambda: now() + seconds
-
-
-def begin(connection: Connection, patience: float = 60) -> asyncio.Future[Any]:
-    connection.deadline = asyncio.get_running_loop().time() + patience
-    return connection.request(REQUEST)
-
-
-async def call(pool: Pool) -> Connection:
-    """One exchange over a new connection of the pool, which has it back then."""
-    connection = await pool.connect()
-    answer = await begin(connection)
-    assert (answer.status, answer.etag) == (200, '"a"')
-    pool.give_back(connection)
-    return connection
-
+from tests.integration.pools import begin, call, later, pool_to, timer_of
 
 # --- used again -----------------------------------------------------------------------------------------------
 
@@ -68,7 +31,7 @@ async def test_the_connection_that_was_used_last_is_used_next() -> None:
 
 @on_both_loops
 async def test_an_idle_connection_is_not_used_after_it_was_kept_for_long() -> None:
-    async with door() as server, pool_to(server.port, "127.0.0.1", patience=60) as pool:
+    async with door() as server, pool_to(server.port, "127.0.0.1") as pool:
         connection = await call(pool)
         later(pool, KEEP_SECONDS - 1)
         assert pool.take() is connection
@@ -80,7 +43,7 @@ async def test_an_idle_connection_is_not_used_after_it_was_kept_for_long() -> No
 
 @on_both_loops
 async def test_idle_connections_are_closed_after_a_while_and_busy_ones_are_not() -> None:
-    async with door() as server, pool_to(server.port, "127.0.0.1") as pool:
+    async with door() as server, pool_to(server.port, "127.0.0.1", patience=1) as pool:
         busy = await pool.connect()
         for connection in [await pool.connect() for _ in range(3)]:
             pool.give_back(connection)
@@ -102,119 +65,28 @@ async def test_a_connection_that_the_server_closes_while_it_is_idle_is_forgotten
         assert pool.take() is None
 
 
-# --- addresses ------------------------------------------------------------------------------------------------
+@on_both_loops
+async def test_an_idle_connection_that_says_something_is_not_used_again() -> None:
+    async with door() as server, pool_to(server.port, "127.0.0.1") as pool:
+        connection = await call(pool)
+        connection.data_received(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert pool.take() is None
+        await server.until(lambda: not server.open)
 
 
 @on_both_loops
-async def test_connections_are_spread_over_all_addresses_of_a_name() -> None:
-    hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
-    async with door(*hosts) as server, pool_to(server.port) as pool:
-        names = Names(*hosts)
-        await asyncio.gather(*(pool.connect() for _ in range(12)))
-        await server.until(lambda: len(server.accepted) == 12)
-        assert Counter(server.accepted) == dict.fromkeys(hosts, 4)
-        assert names.asked == [NAME]
-
-
-@on_both_loops
-async def test_an_address_that_refuses_is_passed_over() -> None:
-    async with door("127.0.0.2") as server, pool_to(server.port) as pool:
-        Names("127.0.0.1", "127.0.0.2", "127.0.0.3")
-        for _ in range(6):
-            await call(pool)
-        assert server.accepted == ["127.0.0.2"] * 6
-
-
-@on_both_loops
-async def test_an_address_that_says_nothing_is_passed_over() -> None:
-    async with door("127.0.0.1") as server, deaf("127.0.0.2", server.port), pool_to(server.port) as pool:
-        Names("127.0.0.1", "127.0.0.2")
-        await asyncio.gather(*(call(pool) for _ in range(4)))
-        assert server.accepted == ["127.0.0.1"] * 4
-
-
-@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "127.0.0.2")])
-@on_both_loops
-async def test_nobody_listening_is_an_error_of_the_system(hosts: tuple[str, ...]) -> None:
-    async with door(*hosts) as server:
-        port = server.port
-    Names(*hosts)
-    async with pool_to(port) as pool:
-        with pytest.raises(ConnectionError):
-            await pool.connect()
-
-
-@pytest.mark.parametrize("hosts", [("127.0.0.1",), ("127.0.0.1", "127.0.0.1")])
-@on_both_loops
-async def test_a_server_that_never_answers_the_call_is_given_up(
-    hosts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("asyncup.sinks.s3.pool.CONNECT_SECONDS", 0.1)
-    async with deaf("127.0.0.1") as port, pool_to(port) as pool:
-        Names(*hosts)
-        with pytest.raises(TimeoutError):
-            await pool.connect()
-
-
-# --- names ----------------------------------------------------------------------------------------------------
-
-
-@on_both_loops
-async def test_a_name_is_looked_up_once_in_a_while_for_all_that_connect() -> None:
-    async with door("127.0.0.1", "127.0.0.2") as server, pool_to(server.port) as pool:
-        names = Names("127.0.0.1")
-        await names.while_asked(*(pool.connect() for _ in range(20)))
-        later(pool, LOOKUP_SECONDS - 1)
+async def test_a_pool_without_connections_has_no_timer() -> None:
+    async with door() as server, pool_to(server.port, "127.0.0.1", patience=1) as pool:
+        connection = await pool.connect()
+        assert timer_of(pool) is not None
+        connection.abort()
+        while timer_of(pool) is not None:
+            await asyncio.sleep(0.01)
         await pool.connect()
-        assert len(names.asked) == 1
-        names.hosts = ("127.0.0.2",)
-        later(pool, 1)
-        await names.while_asked(*(pool.connect() for _ in range(20)))
-        assert len(names.asked) == 2
-        await server.until(lambda: len(server.accepted) == 41)
-        assert Counter(server.accepted) == {"127.0.0.1": 21, "127.0.0.2": 20}
-
-
-@on_both_loops
-async def test_when_s3_asks_for_less_the_name_is_looked_up_at_once_but_not_twice_in_a_second() -> None:
-    async with door() as server, pool_to(server.port) as pool:
-        names = Names("127.0.0.1")
-        await pool.connect()
-        for wait, asked in ((0.0, 1), (0.9, 1), (0.2, 2), (0.9, 2), (0.2, 3)):
-            later(pool, wait)
-            for _ in range(3):
-                pool.look_elsewhere()
-                await pool.connect()
-            assert len(names.asked) == asked
-        for _ in range(2):  # what was asked for within the second is done after it, once
-            later(pool, 2)
-            await pool.connect()
-            assert len(names.asked) == 4
-
-
-@on_both_loops
-async def test_a_name_that_cannot_be_looked_up_any_more_stays_what_it_was() -> None:
-    async with door() as server, pool_to(server.port) as pool:
-        names = Names("127.0.0.1")
-        await pool.connect()
-        names.hosts = socket.gaierror(socket.EAI_AGAIN, "try again")
-        later(pool, LOOKUP_SECONDS)
-        await call(pool)
-        await call(pool)
-        assert len(names.asked) == 2
-
-
-@on_both_loops
-async def test_a_name_that_nobody_knows_is_an_error_and_asked_for_again() -> None:
-    async with door() as server, pool_to(server.port) as pool:
-        names = Names()
-        names.hosts = socket.gaierror(socket.EAI_NONAME, "unknown")
-        for _ in range(2):
-            with pytest.raises(socket.gaierror):
-                await pool.connect()
-        names.hosts = ("127.0.0.1",)
-        await call(pool)
-        assert len(names.asked) == 3
+        timer = timer_of(pool)
+        await pool.close()
+        assert timer is not None
+        assert timer.cancelled()
 
 
 # --- ends -----------------------------------------------------------------------------------------------------
@@ -222,13 +94,15 @@ async def test_a_name_that_nobody_knows_is_an_error_and_asked_for_again() -> Non
 
 @on_both_loops
 async def test_an_exchange_that_takes_too_long_is_given_up_and_the_others_are_not() -> None:
-    async with door(answers=False) as server, pool_to(server.port, "127.0.0.1") as pool:
-        slow, patient = await pool.connect(), await pool.connect()
-        await server.until(lambda: len(server.open) == 2)
+    async with door(answers=False) as server, pool_to(server.port, "127.0.0.1", patience=1) as pool:
+        slow, patient, idle = [await pool.connect() for _ in range(3)]
+        pool.give_back(idle)
+        await server.until(lambda: len(server.open) == 3)
         waiting = begin(patient)
         with pytest.raises(ExchangeError, match="no answer in time"):
             await begin(slow, patience=0.05)
-        await server.until(lambda: len(server.open) == 1)
+        await server.until(lambda: len(server.open) == 2)
+        assert repr(pool).endswith("2 open, 1 idle>")
         assert not waiting.done()
         patient.abort("enough")
         with pytest.raises(ExchangeError, match="enough"):
@@ -316,7 +190,7 @@ async def test_thousands_of_connections_come_and_go_and_none_is_left() -> None:
     asyncio.get_running_loop().set_debug(False)  # it takes four times as long, and finds nothing more
     async with door() as server:
         for _ in range(10):
-            async with pool_to(server.port, "127.0.0.1", patience=60) as pool:
+            async with pool_to(server.port, "127.0.0.1") as pool:
                 connections = await asyncio.gather(*(pool.connect() for _ in range(300)))
                 for answer in await asyncio.gather(*(begin(connection) for connection in connections)):
                     assert answer.status == 200

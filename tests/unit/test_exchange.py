@@ -172,17 +172,21 @@ async def test_the_etag_and_headers_are_found_in_any_case_and_without_blanks_aro
 
 async def test_a_connection_carries_one_exchange_after_the_other() -> None:
     wire = Wire()
-    for number in range(3):
-        body = b"x" * number
+    for number in range(4):
+        body = b"x" * (number * MAX_ANSWER // 4)  # no more than an answer may have, but more in all
         waiter = wire.connection.request(b"request %d" % number)
         assert repr(wire.connection) == "<Connection busy>"
         head = b"HTTP/1.1 40%d No\r\nX-%d: \r\n" % (number, number)
-        wire.receive(head + b"Content-Length: %d\r\n\r\n%b" % (number, body))
-        names = {b"X-%d" % number: b"", b"Content-Length": b"%d" % number}
+        wire.receive(head + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        names = {b"X-%d" % number: b"", b"Content-Length": b"%d" % len(body)}
         assert outcome(waiter) == Answer(400 + number, names, body, whole=True)
-    assert wire.written == b"request 0request 1request 2"
+    assert wire.written == b"request 0request 1request 2request 3"
     assert repr(wire.connection) == "<Connection idle>"
-    wire.connection.abort()
+    waiter = wire.connection.request(b"request")
+    wire.end()
+    error = outcome(waiter)
+    assert isinstance(error, ExchangeError)
+    assert error.silent  # whatever came before
     assert repr(wire.connection) == "<Connection closed>"
 
 

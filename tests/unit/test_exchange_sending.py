@@ -70,13 +70,16 @@ async def test_a_connection_streams_again_after_it_has_streamed() -> None:
         assert (await task).whole
 
 
+@pytest.mark.parametrize("drained", [True, False])
 @pytest.mark.parametrize("data", [REFUSED, ACCEPTED, REFUSED + b"more"])
-async def test_an_answer_ends_the_sending_and_is_not_that_of_a_whole_request(data: bytes) -> None:
+async def test_an_answer_ends_the_sending_and_is_not_that_of_a_whole_request(data: bytes, drained: bool) -> None:
     wire = Wire(blocked=True)
     task = asyncio.create_task(wire.connection.stream(HEAD, BODY))
     await settle()
     sent = len(wire.written)
     assert 0 < sent < len(BODY)
+    if drained:
+        wire.drain(sent)  # there is room for more, but the sender does not know it yet
     wire.receive(data)
     answer = await task
     assert (answer.status, answer.whole) == (int(data[9:12]), False)

@@ -215,7 +215,7 @@ def test_a_row_whose_headers_are_more_than_a_request_takes_fails() -> None:
         sent("x" * (room + 1), **options)
 
 
-def test_the_columns_of_all_templates_are_named_once() -> None:
+def test_the_columns_of_all_templates_are_known_with_the_flag_that_names_them_first() -> None:
     templates = HeaderTemplates.parse(
         content_type="{c}",
         cache_control="{d}",
@@ -224,7 +224,15 @@ def test_the_columns_of_all_templates_are_named_once() -> None:
         metadata=[("x", "{g}"), ("y", "{h} {g}")],
         tags=[("z", "{i}"), ("w", "x")],
     )
-    assert templates.names == ("c", "d", "e", "f", "g", "h", "i")
+    assert templates.columns() == {
+        "c": "--content-type",
+        "d": "--cache-control",
+        "e": "--content-disposition",
+        "f": "--content-language",
+        "g": "--metadata x",
+        "h": "--metadata y",
+        "i": "--tag z",
+    }
 
 
 @pytest.mark.parametrize("option", EVERY)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncup.errors import PayloadCorrupted
+from asyncup.errors import ConnectionLost, PayloadCorrupted
 from asyncup.sinks.s3.integrity import Integrity, Seal
 from asyncup.sinks.s3.providers import AWS, CLOUDFLARE, OTHER, Provider, provider_of
 
@@ -100,8 +100,8 @@ def test_a_provider_is_known_by_its_domain_and_not_by_what_looks_like_it(host: s
 
 # --- the ETag -------------------------------------------------------------------------------------------------
 
-#: What is not the MD5 of anything: none, parts, encrypted, weak, bare, and whatever else a server may think of.
-ODD = [None, "", '""', '"', f'"{WRONG}-1"', f'W/"{WRONG}"', WRONG, '"x"', '"' + "0" * 64 + '"', "é"]
+#: What is not the MD5 of anything: of parts, encrypted, weak, bare, and whatever else a server may think of.
+ODD = ["", '""', '"', f'"{WRONG}-1"', f'W/"{WRONG}"', WRONG, '"x"', '"' + "0" * 64 + '"', "é"]
 
 
 @pytest.mark.parametrize("provider", [AWS, CLOUDFLARE])
@@ -133,7 +133,7 @@ def test_with_a_kms_key_an_etag_says_nothing_and_no_md5_is_computed_any_more(
 
 
 @pytest.mark.parametrize("etag", ODD)
-def test_an_etag_that_is_no_md5_is_no_corruption_and_no_reason_to_stop_looking(etag: str | None) -> None:
+def test_an_etag_that_is_no_md5_is_no_corruption_and_no_reason_to_stop_looking(etag: str) -> None:
     checks = integrity(AWS)
     answered(checks, etag)
     with pytest.raises(PayloadCorrupted):
@@ -147,9 +147,19 @@ def test_a_server_that_promises_nothing_is_held_to_it_once_an_etag_has_agreed() 
         answered(checks, etag)
     with pytest.raises(PayloadCorrupted):
         answered(checks, f'"{WRONG}"')
+    with pytest.raises(ConnectionLost):
+        answered(checks, None)
 
 
-@pytest.mark.parametrize("etag", [*ODD, f'"{WRONG}"'])
+@pytest.mark.parametrize("provider", [AWS, CLOUDFLARE])
+def test_an_answer_without_an_etag_is_not_that_of_a_server_whose_answers_have_one(provider: Provider) -> None:
+    checks = integrity(provider)
+    with pytest.raises(ConnectionLost):
+        answered(checks, None)
+    answered(checks, None, "aws:kms")
+
+
+@pytest.mark.parametrize("etag", [*ODD, None, f'"{WRONG}"'])
 def test_a_server_whose_first_etag_does_not_agree_is_never_asked_again(etag: str | None) -> None:
     checks = integrity(OTHER)
     answered(checks, etag)

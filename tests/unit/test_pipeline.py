@@ -22,6 +22,7 @@ from asyncup.errors import (
     Unreachable,
 )
 from asyncup.events import Draining, Progress, RowFailed
+from asyncup.flow.retry import Interrupted
 from asyncup.model import ROW_OVERHEAD, Counts, Receipt, Row, Upload
 from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource
 from tests.unit.runs import FRESH, FakeRun, bodies, key, until
@@ -396,6 +397,29 @@ async def test_cancellation_from_outside_saves_and_is_never_wrapped() -> None:
         await running
     assert run.last.watermark == (f"{100:012d}",)
     assert not run.last.finished
+
+
+async def test_large_rows_move_the_watermark_one_by_one() -> None:
+    sink = GatedSink()
+    run = FakeRun(MemorySource([bytes(3 << 20)] * 4), sink, concurrency=4)
+    running = run.start()
+    sink.release(key(1), key(2), key(4))
+    await until(lambda: run.settled.put == 3)
+    assert run.pipeline.watermark.position == (f"{2:012d}",)
+    sink.release(key(3))
+    assert await running is True
+
+
+async def test_an_upload_that_ends_itself_because_of_a_drain_leaves_its_row_open() -> None:
+    class Parts(MemorySink):
+        async def put(self, upload: Upload) -> Receipt:
+            if upload.key == key(2):
+                raise Interrupted
+            return await super().put(upload)
+
+    run = FakeRun(MemorySource(bodies(2)), Parts(), concurrency=1)
+    assert await run.run() is False
+    assert (run.settled.put, run.settled.failed) == (1, 0)
 
 
 async def test_a_resumed_run_begins_behind_the_watermark_and_keeps_the_counts() -> None:

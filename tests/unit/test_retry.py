@@ -291,3 +291,16 @@ async def test_a_server_that_cannot_be_reached_gets_all_of_its_time(dice: float)
     server = Server([make(Unreachable)], for_ever=True, dice=dice)
     await server.fail()
     assert server.now - 1000.0 == pytest.approx(RetryPolicy().first_elapsed)
+
+
+async def test_an_attempt_that_was_made_already_counts_and_a_final_error_of_it_stays_as_it_is() -> None:
+    server = Server([])
+    first = ServerFault("put", "o", "500")
+    assert await server.retrier.run(server._call, "answer", first) == "answer"
+    assert [attempt for _, attempt, _ in server.seen] == [1]
+    final = RowRefused("put", "o", "too long")
+    final.attempts = 7  # of a part of it
+    with pytest.raises(RowRefused) as caught:
+        await server.retrier.run(server._call, "answer", final)
+    assert caught.value is final
+    assert final.attempts == 7

@@ -29,7 +29,7 @@ class Wire:
 
     def write(self, data: bytes | memoryview) -> None:
         if self.aborted:
-            return  # as real ones do, whose `connection_lost` is still to come
+            raise AssertionError("written to a closed connection")
         self.written += data
         if self.blocked:
             self.waiting += len(data)

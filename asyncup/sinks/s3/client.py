@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from aiobotocore.session import AioSession
 from botocore import handlers
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.httpsession import get_cert_path
+from botocore.loaders import create_loader
 
 from asyncup.errors import AsyncupError, DestinationRefused
 from asyncup.sinks.s3.errors import EXPIRED, from_botocore
@@ -161,6 +162,14 @@ async def open_client(settings: S3Settings) -> ControlClient:
         raise DestinationRefused("find credentials", place, str(exc), "check --profile and ~/.aws/config") from exc
     stack = AsyncExitStack()
     stack.push_async_exit(context)
+    if settings.bucket.startswith("arn:") and provider_of(urlsplit(client.meta.endpoint_url).hostname or "") is not AWS:
+        await stack.aclose()
+        raise DestinationRefused(
+            "connect",
+            settings.bucket,
+            f"an access point is AWS's, and the endpoint is {client.meta.endpoint_url}",
+            "leave --endpoint-url and AWS_ENDPOINT_URL out, or name a bucket",
+        )
     if urlsplit(client.meta.endpoint_url).username is not None:  # it would be kept in checkpoints, password and all
         await stack.aclose()
         raise DestinationRefused("connect", place, "the endpoint has a user name", "leave it out of --endpoint-url")
@@ -176,9 +185,26 @@ def _session(settings: S3Settings) -> tuple[AioSession, str, str]:
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     """
     session = AioSession(profile=settings.profile)
+    session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
     region = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if settings.ca_bundle is not None:
+        _check_authorities(settings.ca_bundle)
     authorities = settings.ca_bundle or session.get_config_variable("ca_bundle") or _system_authorities()
     return session, region or FALLBACK_REGION, authorities
+
+
+@cache
+def _descriptions(folders: str | None) -> Any:
+    """Service descriptions, megabytes of JSON, which are the same for every client of this process."""
+    return create_loader(folders)
+
+
+def _check_authorities(file: str) -> None:
+    try:
+        ssl.create_default_context(cafile=file)
+    except (ssl.SSLError, OSError) as exc:
+        reason = f"{file} holds no certificates that TLS could trust: {exc}"
+        raise DestinationRefused("connect", "--ca-bundle", reason, "give a file of certificates in PEM form") from exc
 
 
 def _system_authorities() -> str:

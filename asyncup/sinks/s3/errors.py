@@ -110,6 +110,8 @@ _OPERATIONS = frozenset(
         "AbortMultipartUpload",
     }
 )
+#: What to do when nobody answers.
+REACH = "check --endpoint-url, --region and network"
 _DENIED = "the credentials need s3:PutObject on this bucket and prefix (and kms:GenerateDataKey where it encrypts)"
 
 
@@ -149,13 +151,11 @@ def from_botocore(exc: Exception, op: str, subject: str, *, accepted: bool = Fal
     reason = str(exc) or exc.__class__.__name__
     cause = exc.kwargs.get("error", exc) if isinstance(exc, boto.BotoCoreError) else exc
     if isinstance(exc, boto.SSLError) or isinstance(cause, (ssl.SSLError, aiohttp.ClientSSLError, FileNotFoundError)):
-        return DestinationRefused(
-            op, subject, f"TLS failed: {cause}", "give the server's authority with --ca-bundle, or check --endpoint-url"
-        )
+        return from_tls(cause, op, subject, accepted=accepted)
     if isinstance(exc, boto.ProxyConnectionError):
         return Unreachable(op, subject, f"the proxy cannot be reached: {reason}", "check HTTP_PROXY and HTTPS_PROXY")
     if isinstance(exc, boto.ConnectTimeoutError) or isinstance(cause, (aiohttp.ClientConnectorError, socket.gaierror)):
-        return Unreachable(op, subject, f"S3 cannot be reached: {reason}", "check --endpoint-url, --region and network")
+        return Unreachable(op, subject, f"S3 cannot be reached: {reason}", REACH)
     if isinstance(exc, boto.HTTPClientError) and isinstance(cause, ValueError) and not isinstance(cause, UnicodeError):
         return DestinationRefused(
             op,
@@ -171,6 +171,14 @@ def from_botocore(exc: Exception, op: str, subject: str, *, accepted: bool = Fal
     elif not isinstance(exc, (boto.HTTPClientError, aiohttp.ClientError, OSError)):
         reason = repr(exc)
     return ConnectionLost(op, subject, f"the exchange broke: {reason}")
+
+
+def from_tls(exc: BaseException, op: str, subject: str, *, accepted: bool) -> AsyncupError:
+    """The error for TLS that failed: a certificate stays what it is, all else may be an accident where TLS has worked."""
+    if accepted and "CERTIFICATE_VERIFY_FAILED" not in str(exc):
+        return Unreachable(op, subject, f"S3 cannot be reached: TLS failed: {exc}", REACH)
+    hint = "give the server's authority with --ca-bundle, or check --endpoint-url"
+    return DestinationRefused(op, subject, f"TLS failed: {exc}", hint)
 
 
 def _from_settings(exc: Exception, op: str, subject: str) -> DestinationRefused:

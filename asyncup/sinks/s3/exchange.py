@@ -119,8 +119,7 @@ class Connection(asyncio.Protocol):
                 self._sending = False
             return await waiter
         except BaseException:
-            if not waiter.cancel() and not waiter.cancelled():
-                waiter.exception()  # nobody else will look at what became of it
+            waiter.cancel()  # nobody will look at what becomes of it
             raise
 
     def abort(self, reason: str = "") -> None:

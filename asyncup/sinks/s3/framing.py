@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from asyncup.errors import DestinationRefused, RowRefused
 from asyncup.model import Headers
 from asyncup.sinks.s3.integrity import Seal
-from asyncup.sinks.s3.signing import Signer, canonical_headers
+from asyncup.sinks.s3.signing import Signer, canonical_headers, canonical_request
 from asyncup.version import __version__
 
 #: RFC 9110, sections 5.1 and 5.5. S3 reads header values as ASCII.
@@ -38,7 +38,7 @@ class Place:
 
 
 class Framer:
-    """Frames the PUTs of one run: `signer` is None for requests without credentials.
+    """Frames PUTs to one place with one set of credentials: `signer` is None for requests without credentials.
 
     `always` are headers of every request, `objects` those of every request that creates an object.
     """
@@ -106,8 +106,9 @@ class Framer:
         lines += [f"{name}: {value}" for name, value in (fixed | differing).items()]
         lines += ["Authorization: %s"] if self._signer is not None else []
         first = "\r\n".join(["PUT %s HTTP/1.1", *lines, "Content-Length: %d", "", ""])
-        canonical, names = canonical_headers({"host": self._host} | fixed | differing)
-        frame = (first, f"PUT\n%s\n%s\n{canonical}\n{names}\n%s", names.replace("%%", "%"))
+        signed = {"host": self._host} | fixed | differing
+        _, names = canonical_headers(signed)
+        frame = (first, canonical_request("PUT", "%s", "%s", signed, "%s"), names.replace("%%", "%"))
         if len(self._compiled) >= _KEPT:
             self._compiled.clear()
         self._compiled[headers] = frame

@@ -11,7 +11,7 @@ from hashlib import md5, sha256
 from typing import NamedTuple
 from zlib import crc32
 
-from asyncup.errors import PayloadCorrupted
+from asyncup.errors import ConnectionLost, PayloadCorrupted
 from asyncup.sinks.s3.providers import Provider
 from asyncup.sinks.s3.signing import UNSIGNED_PAYLOAD
 
@@ -82,9 +82,12 @@ class Integrity:
 
         Raises:
             PayloadCorrupted: the object is not what was sent.
+            ConnectionLost: somebody else answered.
         """
         if encryption not in (None, "AES256") or self._etag_is_md5 is None:
             self._etag_is_md5 = False  # with a KMS key, the run's or the bucket's, it is so for every object
+        elif self._etag_is_md5 and etag is None:
+            raise ConnectionLost(op, subject, "the answer names no ETag, as every one of this server's does")
         elif self._etag_is_md5 and etag is not None and len(etag) == _MD5_ETAG:
             raise PayloadCorrupted(
                 op,

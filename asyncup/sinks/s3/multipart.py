@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError
 
 from asyncup.errors import AsyncupError, ConnectionLost
-from asyncup.flow.retry import Interrupted, Retrier
+from asyncup.flow.retry import Retrier
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.compatible import arguments
@@ -78,13 +78,6 @@ class Multipart:
 
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
-        try:
-            return await self._put(upload)
-        except Interrupted:
-            # the pipeline, which holds the row, will not try again either
-            raise ConnectionLost("put", upload.key, "the run was interrupted before all parts were sent") from None
-
-    async def _put(self, upload: Upload) -> Receipt:
         upload_id = await self._retrier.run(self._create, upload)
         try:
             done = await self._send_parts(upload, upload_id)
@@ -180,13 +173,15 @@ class Multipart:
         except AsyncupError:
             return  # S3 would not begin it
         else:
-            await self._abort(key, answer.get("UploadId", ""))
+            if upload_id := answer.get("UploadId"):  # without one, the request would delete the object
+                await self._abort(key, upload_id)
 
     async def _abort(self, key: str, upload_id: str) -> None:
         try:
-            await self._control.call(
-                "abort_multipart_upload", ABORT_SECONDS, Key=key, UploadId=upload_id, **self._always
-            )
+            async with asyncio.timeout(ABORT_SECONDS):
+                await self._control.call(
+                    "abort_multipart_upload", ABORT_SECONDS, Key=key, UploadId=upload_id, **self._always
+                )
         except Exception as exc:  # noqa: BLE001 - said, not raised: another error is under way
             if _is_gone(exc):
                 return

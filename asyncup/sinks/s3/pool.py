@@ -12,7 +12,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohappyeyeballs import start_connection
@@ -36,11 +36,11 @@ class Origin:
 
     host: str
     port: int
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | None = field(default=None, compare=False)
 
 
 class Pool:
-    """Connections to an origin. `patience` is the shortest time in seconds that an exchange may take at most."""
+    """Connections to an origin. `patience`: seconds for a connection to be made, and the shortest time for an exchange."""
 
     def __init__(self, origin: Origin, patience: float) -> None:
         self._origin = origin
@@ -53,6 +53,7 @@ class Pool:
         self._looking_up = asyncio.Lock()
         self._turn = 0
         self._connecting = asyncio.Semaphore(_CONNECTING)
+        self._patience = min(CONNECT_SECONDS, patience)
         self._interval = min(1.0, max(0.01, patience / 10))
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -75,7 +76,7 @@ class Pool:
             OSError: nobody answers, or the name is unknown; ssl.SSLError when TLS fails.
             TimeoutError: not in time.
         """
-        async with self._connecting, asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(self._patience), self._connecting:
             addresses = await self._look_up()
             if len(addresses) == 1:
                 host, port = addresses[0][4][:2]

@@ -13,7 +13,6 @@ class Provider:
     """One provider's ways.
 
     Attributes:
-        name: as people know it.
         domains: its endpoints end in one of these.
         checksum: the checksum that is sent where the user leaves it open, None for none.
         signs_tls_payloads: False where, over TLS, the checksum may stand in for the payload's part in the signature.
@@ -21,7 +20,6 @@ class Provider:
             bytes; None where the first PUT has to show it.
     """
 
-    name: str
     domains: tuple[str, ...] = ()
     checksum: str | None = None
     signs_tls_payloads: bool = True
@@ -30,10 +28,10 @@ class Provider:
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html and
 #: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html (ETag)
-AWS = Provider("AWS", ("amazonaws.com", "amazonaws.com.cn"), "crc32", signs_tls_payloads=False, etag_is_md5=True)
+AWS = Provider(("amazonaws.com", "amazonaws.com.cn"), "crc32", signs_tls_payloads=False, etag_is_md5=True)
 #: https://developers.cloudflare.com/r2/api/s3/api/
-CLOUDFLARE = Provider("Cloudflare R2", ("r2.cloudflarestorage.com",), etag_is_md5=True)
-OTHER = Provider("another S3 server")
+CLOUDFLARE = Provider(("r2.cloudflarestorage.com",), etag_is_md5=True)
+OTHER = Provider()
 
 
 def provider_of(host: str) -> Provider:

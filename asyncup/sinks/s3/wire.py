@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from html import unescape
 
-from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused, StaleRequest, Throttled, Unreachable
+from asyncup.errors import AsyncupError, ConnectionLost, Unreachable
 from asyncup.model import Headers, Receipt, Upload
-from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, from_status
+from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, REACH, from_status, from_tls
 from asyncup.sinks.s3.exchange import INLINE_BODY, Answer, Connection, ExchangeError
 from asyncup.sinks.s3.framing import Framer, Place
 from asyncup.sinks.s3.integrity import THREAD_BYTES, Integrity, Seal
@@ -26,7 +26,8 @@ from asyncup.sinks.s3.signing import Credentials, Signer, encode_path, encode_qu
 
 #: Seconds between two looks at the credentials, which botocore renews minutes before they expire.
 _CREDENTIALS_SECONDS = 30.0
-_ENCRYPTION = b"x-amz-server-side-encryption"
+#: The header of an answer that says how the object is encrypted.
+ENCRYPTION = b"x-amz-server-side-encryption"
 _CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,2000})</Message>")
 
@@ -67,7 +68,7 @@ class WireLane:
         self._signer: Signer | None = None
         self._framer = self._new_framer()
         self._base = location.place.base
-        self._pool = Pool(location.origin, settings.attempt_timeout)
+        self._pools = [Pool(location.origin, settings.attempt_timeout)]
         self._clock = asyncio.get_running_loop().time
         self._patience = settings.patience
         #: Whether the destination has taken an object; from then on a refusal is the row's.
@@ -84,7 +85,7 @@ class WireLane:
         if answer.status != 200 or not answer.whole or not (etag or answer.header(b"content-length") == "0"):
             raise self._refused(answer, "put", key)
         if not integrity.agrees(seal, etag):
-            integrity.judge(seal, etag, answer.header(_ENCRYPTION), "put", key)
+            integrity.judge(seal, etag, answer.header(ENCRYPTION), "put", key)
         self.accepted = True
         return Receipt(key, size, etag)
 
@@ -101,12 +102,13 @@ class WireLane:
         if answer.status != 200 or not answer.whole or not etag:
             raise self._refused(answer, "put part", key)
         if not self._integrity.agrees(seal, etag):
-            self._integrity.judge(seal, etag, answer.header(_ENCRYPTION), "put part", key)
+            self._integrity.judge(seal, etag, answer.header(ENCRYPTION), "put part", key)
         return etag, seal.checksum
 
     async def close(self) -> None:
         """See `Sink.close`."""
-        await self._pool.close()
+        for pool in self._pools:
+            await pool.close()
 
     # --- one request ------------------------------------------------------------------------------------------
 
@@ -118,13 +120,13 @@ class WireLane:
             await self._renew(now)
         if self._signer is not None:
             self._signer.set_clock(now)
-        pool, size = self._pool, len(body)
-        head = self._framer.head(self._base + encode_path(key), query, headers, size, seal)
+        pool, framer, size = self._pools[-1], self._framer, len(body)
+        head = framer.head(self._base + encode_path(key), query, headers, size, seal)
         connection = pool.take()
         while True:
             pooled = connection is not None
             if connection is None:
-                connection = await _connect(pool, op, key)
+                connection = await self._connect(pool, op, key)
             connection.deadline = self._clock() + self._patience(size)
             try:
                 if size <= INLINE_BODY:
@@ -141,36 +143,54 @@ class WireLane:
             except BaseException:
                 connection.abort()
                 raise
-            if answer.status >= 300 and (answer.status >= 500 or size > INLINE_BODY):
-                # AWS advises a new connection after a 503, and a server that refuses a long body may not read it all
-                connection.abort()
+            if answer.status >= 300:
+                self._learn(answer, framer)
+                connection.abort()  # as AWS advises after a 503; and who refuses a body may not have read it all
             pool.give_back(connection)
             return answer
 
     def _refused(self, answer: Answer, op: str, key: str) -> AsyncupError:
         """The error that an answer comes to which is no success of this request."""
-        status = answer.status
-        code, message = _CODE.search(answer.body), _MESSAGE.search(answer.body)
-        if status < 300 and code is None:
-            why = "does not say that the object is stored" if answer.whole else "came before all of the object was sent"
-            return ConnectionLost(op, key, f"the answer {why}")
+        status, code = answer.status, _text(_CODE, answer)
+        if status < 300 and not code:
+            why = "" if answer.whole else ": it is too long, or came before all of the object was sent"
+            return ConnectionLost(op, key, f"the answer does not say that the object is stored{why}")
         wish = answer.header(b"retry-after") or ""
-        error = from_status(
+        return from_status(
             status if status >= 300 else 500,  # S3 may say 200 first and then that it failed
-            _text(code),
-            _text(message),
+            code,
+            _text(_MESSAGE, answer),
             op,
             key,
             accepted=self.accepted,
             retry_after=min(float(wish), 60.0) if wish.isdecimal() else None,
         )
-        if isinstance(error, Throttled):
-            self._pool.look_elsewhere()
-        elif isinstance(error, StaleRequest):
-            self._credentials_due = float("-inf")
-            self._has_moved = self._has_moved or status < 400 or _text(code) in ELSEWHERE
-            self._has_expired = self._has_expired or _text(code) in EXPIRED
-        return error
+
+    async def _connect(self, pool: Pool, op: str, key: str) -> Connection:
+        try:
+            return await pool.connect()
+        except TimeoutError as exc:
+            raise _unreachable(op, key, "it does not answer in time") from exc
+        except ssl.SSLEOFError as exc:
+            raise _unreachable(op, key, str(exc)) from exc
+        except ssl.SSLError as exc:
+            raise from_tls(exc, op, key, accepted=self.accepted) from exc
+        except OSError as exc:
+            raise _unreachable(op, key, str(exc)) from exc
+
+    def _learn(self, answer: Answer, framer: Framer) -> None:
+        """Take from a refusal what concerns the requests to come.
+
+        What one with other credentials, or to another place, was refused for is mended already.
+        """
+        code = _text(_CODE, answer)
+        if answer.status == 503:
+            self._pools[-1].look_elsewhere()
+        elif framer is self._framer:
+            self._has_moved = self._has_moved or answer.status < 400 or code in ELSEWHERE
+            self._has_expired = self._has_expired or code in EXPIRED
+            if self._has_moved or self._has_expired:
+                self._credentials_due = float("-inf")
 
     # --- credentials ------------------------------------------------------------------------------------------
 
@@ -189,7 +209,8 @@ class WireLane:
         if self._signer is not None:
             self._credentials_due = now + _CREDENTIALS_SECONDS
         self._use(await self._credentials(None))
-        self._credentials_due = now + _CREDENTIALS_SECONDS
+        if not (self._has_moved or self._has_expired):  # somebody may have been refused meanwhile
+            self._credentials_due = now + _CREDENTIALS_SECONDS
 
     def _use(self, credentials: Credentials | None) -> None:
         if credentials != self._known or self._signer is None:
@@ -200,8 +221,8 @@ class WireLane:
     def _move(self, location: Location) -> None:
         self._has_moved = False
         if location != self._location:
-            self._pool.retire()
-            self._pool = Pool(location.origin, self._settings.attempt_timeout)
+            self._pools[-1].retire()
+            self._pools.append(Pool(location.origin, self._settings.attempt_timeout))
             self._location, self._base, self._signer = location, location.place.base, None
 
     def _new_framer(self) -> Framer:
@@ -219,23 +240,10 @@ def _is_conditional(headers: Headers | None) -> bool:
     return headers is not None and any(name.startswith("if-") for name, _ in headers)
 
 
-def _text(match: re.Match[bytes] | None) -> str:
-    return unescape(match[1].decode(errors="replace")) if match else ""
-
-
-async def _connect(pool: Pool, op: str, key: str) -> Connection:
-    try:
-        return await pool.connect()
-    except (ConnectionError, ssl.SSLEOFError, TimeoutError) as exc:
-        said = "it does not answer in time" if isinstance(exc, TimeoutError) else str(exc)
-        raise _unreachable(op, key, said) from exc
-    except ssl.SSLError as exc:
-        raise DestinationRefused(
-            op, key, f"TLS failed: {exc}", "give the server's authority with --ca-bundle, or check --endpoint-url"
-        ) from exc
-    except OSError as exc:
-        raise _unreachable(op, key, str(exc)) from exc
+def _text(pattern: re.Pattern[bytes], answer: Answer) -> str:
+    found = pattern.search(answer.body)
+    return unescape(found[1].decode(errors="replace")) if found else ""
 
 
 def _unreachable(op: str, key: str, said: str) -> Unreachable:
-    return Unreachable(op, key, f"S3 cannot be reached: {said}", "check --endpoint-url, --region and network")
+    return Unreachable(op, key, f"S3 cannot be reached: {said}", REACH)

@@ -1,14 +1,12 @@
-"""The wire lane and its server: one that asks for less, and those that it must not trust. On asyncio's loop and on uvloop."""
+"""TLS on the wire: bodies of every size, and servers that must not be trusted. On asyncio's loop and on uvloop."""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import re
 import ssl
 import warnings
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,87 +14,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused, Throttled, Unreachable
+from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused, Unreachable
 from asyncup.model import Receipt, Upload
-from asyncup.sinks.s3.framing import Place
-from asyncup.sinks.s3.integrity import Integrity
 from asyncup.sinks.s3.pool import Origin, Pool
-from asyncup.sinks.s3.providers import OTHER
 from asyncup.sinks.s3.resolve import _trust
-from asyncup.sinks.s3.settings import S3Settings
-from asyncup.sinks.s3.wire import Location, WireLane
 from tests.integration.certificates import Certificate, make_certificate
-from tests.integration.doors import Door, Names, door
+from tests.integration.doors import Names, door
 from tests.integration.loops import on_both_loops
-from tests.integration.scripted_s3 import ETAG, Answer, ScriptedS3, Then, refuse, scripted_s3
+from tests.integration.pools import NAME, UPLOAD, lane_to, port_of, refusal
+from tests.integration.scripted_s3 import ETAG, Answer, Then, refuse, scripted_s3
 
-NAME = "s3.example.test"
-UPLOAD = Upload("folder/key", b"some bytes")
 LARGE = Upload("large", bytes(range(256)) * 12_000)
-
-
-@asynccontextmanager
-async def lane_to(
-    port: int, tls: ssl.SSLContext | None = None, attempt_timeout: float = 10.0
-) -> AsyncIterator[WireLane]:
-    """A lane without credentials to a bucket of the server at this port of NAME."""
-    location = Location(Place(f"{NAME}:{port}", "/bucket/"), Origin(NAME, port, tls), "")
-    integrity = Integrity(OTHER, checksum=None, tls=tls is not None, signed=False, verify_etag=False)
-
-    async def nothing(*_: object) -> None:
-        return None
-
-    async def here() -> Location:
-        return location
-
-    lane = WireLane(S3Settings("bucket", attempt_timeout=attempt_timeout), location, integrity, nothing, here)
-    try:
-        yield lane
-    finally:
-        await lane.close()
-
-
-def port_of(server: ScriptedS3) -> int:
-    return int(server.endpoint_url.rpartition(":")[2])
-
-
-async def refusal(lane: WireLane) -> AsyncupError:
-    with pytest.raises(AsyncupError) as caught:
-        await lane.put(UPLOAD)
-    assert (caught.value.op, caught.value.subject) == ("put", "folder/key")
-    return caught.value
-
-
-# --- a server that asks for less ------------------------------------------------------------------------------
-
-
-@on_both_loops
-async def test_after_a_503_there_is_a_new_connection_and_after_a_second_a_new_look_at_the_name() -> None:
-    names = Names("127.0.0.1")
-    async with scripted_s3() as server, lane_to(port_of(server)) as lane:
-        for _ in range(3):
-            server.answer(refuse(503, "SlowDown"))
-            assert type(await refusal(lane)) is Throttled
-        await lane.put(UPLOAD)
-        await lane.put(UPLOAD)
-        assert [request.connection for request in server.requests] == [1, 2, 3, 4, 4]
-        assert names.asked == [NAME]
-        now = lane._pool._clock
-        lane._pool._clock = lambda: now() + 1.1
-        server.answer(refuse(503, "SlowDown"))
-        for _ in range(3):
-            await lane_put_again(lane)
-        assert names.asked == [NAME, NAME]
-
-
-async def lane_put_again(lane: WireLane) -> None:
-    try:
-        await lane.put(UPLOAD)
-    except Throttled:
-        await lane.put(UPLOAD)
-
-
-# --- TLS ------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +141,13 @@ async def test_tls_before_1_2_is_refused(certificate: Certificate, trusted: ssl.
             lenient = ssl.create_default_context(cafile=str(certificate.certificate))
             lenient.minimum_version = ssl.TLSVersion.TLSv1
         lenient.set_ciphers("ALL:@SECLEVEL=0")
+        pool = Pool(Origin(NAME, server.port, lenient), 10)
         try:
-            async with lane_to(server.port, lenient) as other:
-                await other._pool.connect()
+            await pool.connect()
         except ssl.SSLError:
             pytest.skip("this OpenSSL does not speak TLS 1.1 at all")
+        finally:
+            await pool.close()
         assert type(await refusal(lane)) is DestinationRefused
         assert len(server.accepted) == 1
 
@@ -226,6 +156,11 @@ async def test_tls_before_1_2_is_refused(certificate: Certificate, trusted: ssl.
 @on_both_loops
 async def test_a_server_that_does_not_speak_tls_is_refused(trusted: ssl.SSLContext, answers: bytes) -> None:
     await against(trusted, lambda writer: writer.write(answers), DestinationRefused, "TLS failed")
+
+
+@on_both_loops
+async def test_a_handshake_that_fails_where_others_have_not_is_tried_again(trusted: ssl.SSLContext) -> None:
+    await against(trusted, lambda writer: writer.write(b"garbage\r\n"), Unreachable, "TLS failed", accepted=True)
 
 
 @pytest.mark.parametrize("end", ["close", "abort"])
@@ -245,9 +180,14 @@ async def test_a_server_that_never_ends_the_handshake_is_given_up(
 
 
 async def against(
-    trusted: ssl.SSLContext, act: Callable[[asyncio.StreamWriter], None], expected: type[AsyncupError], said: str
+    trusted: ssl.SSLContext,
+    act: Callable[[asyncio.StreamWriter], None],
+    expected: type[AsyncupError],
+    said: str,
+    *,
+    accepted: bool = False,
 ) -> None:
-    """Put to a server that answers the first bytes of a handshake like this."""
+    """Put to a server that answers the first bytes of a handshake like this, and has `accepted` an object before."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -263,6 +203,7 @@ async def against(
     server = await asyncio.start_server(serve, "127.0.0.1")
     try:
         async with lane_to(server.sockets[0].getsockname()[1], trusted) as lane:
+            lane.accepted = accepted
             error = await refusal(lane)
             assert type(error) is expected
             assert said in error.message
@@ -289,14 +230,10 @@ async def test_a_handshake_can_be_cancelled_at_every_turn_and_leaves_no_socket(
             task.cancel()
             await asyncio.wait({task})
             assert task.cancelled() is not connected
-            assert re.search(rf", {int(connected)} open, 0 idle>", repr(pool))
+            assert repr(pool).endswith(f", {int(connected)} open, 0 idle>")
             await pool.close()
         assert turns > 3
-        await until_gone(server)
-
-
-async def until_gone(server: Door) -> None:
-    await server.until(lambda: not server.open)
+        await server.until(lambda: not server.open)
 
 
 @on_both_loops
@@ -311,4 +248,4 @@ async def test_connections_over_tls_come_and_go_and_none_is_left(
                 pool.give_back(connection)
             await pool.close()
             assert repr(pool).endswith("0 open, 0 idle>")
-        await until_gone(server)
+        await server.until(lambda: not server.open)
