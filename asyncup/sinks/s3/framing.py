@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from asyncup.errors import DestinationRefused, RowRefused
 from asyncup.model import Headers
 from asyncup.sinks.s3.integrity import Seal
-from asyncup.sinks.s3.signing import Signer, canonical_headers, canonical_request
+from asyncup.sinks.s3.signing import Signer, canonical_request
 from asyncup.version import __version__
 
 #: RFC 9110, sections 5.1 and 5.5. S3 reads header values as ASCII.
@@ -107,8 +107,9 @@ class Framer:
         lines += ["Authorization: %s"] if self._signer is not None else []
         first = "\r\n".join(["PUT %s HTTP/1.1", *lines, "Content-Length: %d", "", ""])
         signed = {"host": self._host} | fixed | differing
-        _, names = canonical_headers(signed)
-        frame = (first, canonical_request("PUT", "%s", "%s", signed, "%s"), names.replace("%%", "%"))
+        canonical = canonical_request("PUT", "%s", "%s", signed, "%s")
+        names = canonical.rsplit("\n", 2)[1]
+        frame = (first, canonical, names.replace("%%", "%"))
         if len(self._compiled) >= _KEPT:
             self._compiled.clear()
         self._compiled[headers] = frame
