@@ -221,7 +221,7 @@ async def test_authorities_that_cannot_be_read_are_refused(tmp_path: Path, lane:
     bundle = tmp_path / "bundle.pem"
     if text is not None:
         bundle.write_text(text)
-    with pytest.raises(DestinationRefused, match="bundle.pem holds no certificates") as caught:
+    with pytest.raises(DestinationRefused, match=r"bundle\.pem holds no certificates") as caught:
         await S3Sink.open(S3Settings("bucket", ca_bundle=str(bundle), s3_client=lane))
     assert caught.value.subject == "--ca-bundle"
 

@@ -175,8 +175,8 @@ class WireLane:
             raise _unreachable(op, key, str(exc)) from exc
         except ssl.SSLError as exc:
             raise from_tls(exc, op, key, accepted=self.accepted) from exc
-        except OSError as exc:
-            raise _unreachable(op, key, str(exc)) from exc
+        except (OSError, RuntimeError) as exc:  # RuntimeError: uvloop's, of a connection that ended while it was made
+            raise _unreachable(op, key, str(exc) or exc.__class__.__name__) from exc
 
     def _learn(self, answer: Answer, framer: Framer) -> None:
         """Take from a refusal what concerns the requests to come.
