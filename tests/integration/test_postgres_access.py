@@ -162,14 +162,20 @@ async def test_a_role_out_of_connections_is_tried_again(role: Role) -> None:
 async def somebody(answer: bytes | None) -> AsyncIterator[int]:
     """A port where somebody listens who is no PostgreSQL: gives an answer and hangs up, or never says a word."""
     hung_up = asyncio.Event()
+    greeting: set[asyncio.Task[None]] = set()
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if answer is None:
-            await hung_up.wait()
-        else:
-            await reader.read(1)
-            writer.write(answer)
-        writer.close()
+        task = asyncio.current_task()
+        greeting.add(task)
+        task.add_done_callback(greeting.discard)
+        with contextlib.suppress(OSError):
+            if answer is None:
+                await hung_up.wait()
+            else:
+                await reader.read(1)
+                writer.write(answer)
+            writer.close()
+            await writer.wait_closed()
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0, family=socket.AF_INET)
     try:
@@ -178,6 +184,8 @@ async def somebody(answer: bytes | None) -> AsyncIterator[int]:
         hung_up.set()
         server.close()
         await server.wait_closed()
+        if greeting:
+            await asyncio.wait(greeting)  # no connection may be left for another test to stumble over
 
 
 @pytest.mark.parametrize(
