@@ -9,7 +9,7 @@ from tests.bench.peers.arguments import BUCKET, REGION, Task, put_all, read_task
 
 
 async def main(task: Task) -> None:
-    config = AioConfig(max_pool_connections=task.in_flight)
+    config = AioConfig(max_pool_connections=task.in_flight, request_checksum_calculation="when_required")
     async with get_session().create_client(
         "s3", region_name=REGION, endpoint_url=task.endpoint_url, verify=task.authority, config=config
     ) as client:

@@ -16,7 +16,7 @@ def main(task: Task) -> None:
         region_name=REGION,
         endpoint_url=task.endpoint_url,
         verify=task.authority,
-        config=Config(max_pool_connections=task.in_flight),
+        config=Config(max_pool_connections=task.in_flight, request_checksum_calculation="when_required"),
     )
 
     def put(number: int) -> None:
