@@ -13,13 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from blockbuster import blockbuster_ctx
 
 from asyncup.embedded.postgres import EmbeddedPostgres, embedded_postgres
 from asyncup.embedded.s3 import EmbeddedS3, embedded_s3
+
+if TYPE_CHECKING:
+    from tests.moto_server import MotoBucket, MotoServer
 
 _numbers = itertools.count(1)
 
@@ -82,6 +85,21 @@ def postgres(servers_folder: Path) -> Iterator[EmbeddedPostgres]:
 def s3(servers_folder: Path) -> Iterator[EmbeddedS3]:
     with embedded_s3(servers_folder / "s3") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[MotoServer]:
+    """The behaviour of S3 without its signatures. Importing it takes a second, so only those who need it do."""
+    from tests.moto_server import moto_server
+
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture
+def moto_bucket(moto: MotoServer) -> Iterator[MotoBucket]:
+    with moto.bucket() as bucket:
+        yield bucket
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from asyncup.sinks.null import NullSink
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.testing import MemorySink
 from tests.conftest import Bucket
-from tests.moto_server import MotoServer, moto_server
+from tests.moto_server import MotoServer
 
 #: Names in which somebody on the way might decode, encode, fold, split or clean something.
 KEYS = (
@@ -79,12 +79,6 @@ class Place:
     @property
     def is_s3(self) -> bool:
         return bool(self.port)
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[MotoServer]:
-    with moto_server() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

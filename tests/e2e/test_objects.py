@@ -18,24 +18,12 @@ from asyncup.embedded.s3 import EmbeddedS3, embedded_s3
 from tests.conftest import Bucket, Database, Program
 from tests.integration.certificates import make_certificate
 from tests.integration.forward_proxy import forward_proxy
-from tests.moto_server import MotoBucket, MotoServer, moto_server
+from tests.moto_server import MotoBucket, MotoServer
 
 LARGE = b"0123456789abcdef" * 1_250_000
 ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
 CLIENTS = ("wire", "botocore")
 both_clients = pytest.mark.parametrize("client", CLIENTS)
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[MotoServer]:
-    with moto_server() as server:
-        yield server
-
-
-@pytest.fixture
-def moto_bucket(moto: MotoServer) -> Iterator[MotoBucket]:
-    with moto.bucket() as bucket:
-        yield bucket
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,6 @@ from asyncup.sinks.s3.client import ControlClient, open_client
 from tests.conftest import Bucket
 from tests.integration.plays import Play, Told
 from tests.integration.scripted_s3 import ScriptedS3, scripted_s3
-from tests.moto_server import MotoBucket, MotoServer, moto_server
 
 _numbers = itertools.count(1)
 
@@ -50,18 +49,6 @@ def lane(request: pytest.FixtureRequest) -> str:
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
-
-
-@pytest.fixture(scope="session")
-def moto() -> Iterator[MotoServer]:
-    with moto_server() as server:
-        yield server
-
-
-@pytest.fixture
-def moto_bucket(moto: MotoServer) -> Iterator[MotoBucket]:
-    with moto.bucket() as bucket:
-        yield bucket
 
 
 @pytest.fixture
