@@ -332,7 +332,13 @@ def _run(config: Config, view: Any) -> Any:
                 loop.add_signal_handler(signum, interrupt.request, signum)
             except NotImplementedError:  # Windows
                 signal.signal(signum, lambda number, _frame: loop.call_soon_threadsafe(interrupt.request, number))
-        return await execute(config, view, interrupt)
+        try:
+            return await execute(config, view, interrupt)
+        finally:  # what has come of the run is decided: a late signal must not make another exit code of it
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                with contextlib.suppress(NotImplementedError):  # Windows
+                    loop.remove_signal_handler(signum)
+                signal.signal(signum, signal.SIG_IGN)
 
     # a row leaves no garbage in cycles, so to look for it among all that was imported would be in vain
     gc.freeze()

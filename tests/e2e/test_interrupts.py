@@ -42,7 +42,7 @@ def stored(bucket: Bucket) -> int:
 def test_a_first_signal_drains_and_the_same_command_finishes(
     connected: Program, docs: Database, bucket: Bucket, signum: int, code: int
 ) -> None:
-    process = connected.start(*command(bucket))
+    process = connected.start(*command(bucket), "--concurrency=8")
     connected.interrupt(process, when=lambda: stored(bucket) > 700, signum=signum)
     first = connected.finish(process)
     assert first.code == code, first.stderr
@@ -140,7 +140,7 @@ def test_kill_9_at_many_moments_loses_nothing(connected: Program, docs: Database
 
 
 def test_what_a_killed_run_left_behind_is_not_in_the_way(connected: Program, docs: Database, bucket: Bucket) -> None:
-    process = connected.start(*command(bucket))
+    process = connected.start(*command(bucket), "--concurrency=8")
     connected.interrupt(process, when=lambda: stored(bucket) > 100, signum=signal.SIGKILL)
     connected.finish(process)
     (connected.folder / ".asyncup" / "public.docs.json.new").write_text("{half a check")

@@ -29,8 +29,8 @@ def state(program: Program) -> Path:
 
 
 def interrupted(program: Program, *arguments: str) -> None:
-    """Leave an unfinished checkpoint behind."""
-    process = program.start(*arguments)
+    """Leave an unfinished checkpoint behind: two uploads at a time are slow enough to be interrupted."""
+    process = program.start(*arguments, "--concurrency=2")
     checkpoint = state(program) / "public.docs.json"
     program.interrupt(process, when=checkpoint.exists, signum=signal.SIGINT)
     assert program.finish(process).code == 130
