@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from asyncup.errors import AsyncupError, ConnectionLost, Disposition, Throttled, Unreachable
+from asyncup.flow.retrybudget import RetryBudget
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -52,7 +53,10 @@ class Interrupted(Exception):
 
 
 class Retrier:
-    """Tries calls against one server. `sleep(seconds)` returns False when the wait was cut short by a drain."""
+    """Tries calls against one server. `sleep(seconds)` returns False when the wait was cut short by a drain.
+
+    `budget` is what all retriers of a run share: when it is spent, an attempt waits for longer than its own delay.
+    """
 
     def __init__(
         self,
@@ -61,12 +65,14 @@ class Retrier:
         on_retry: Callable[[AsyncupError, int, float], None],
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
+        budget: RetryBudget | None = None,
     ) -> None:
         self._policy = policy
         self._sleep = sleep
         self._on_retry = on_retry
         self._clock = clock
         self._dice = dice
+        self._budget = budget
         #: Whether the server has ever answered: then it is given minutes to come back, not seconds.
         self.answered = False
 
@@ -100,8 +106,16 @@ class Retrier:
             else:
                 self.answered = True
                 return result
-            if not await self._sleep(delay):
+            if not await self._sleep(delay) or not await self._granted():
                 raise Interrupted
+
+    async def _granted(self) -> bool:
+        """Wait until the budget has room for one more retry; False when a drain began meanwhile."""
+        budget = self._budget
+        while budget is not None and (wait := budget.take()) > 0:
+            if not await self._sleep(wait):
+                return False
+        return True
 
     def _next_delay(self, error: AsyncupError, failures: Sequence[type[AsyncupError]], elapsed: float) -> float | None:
         """Seconds until the next attempt, or None when `error`, the last of `failures`, is final.

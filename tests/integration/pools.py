@@ -12,6 +12,7 @@ import pytest
 
 from asyncup.errors import AsyncupError
 from asyncup.model import Upload
+from asyncup.sinks.s3.clock import ServerClock
 from asyncup.sinks.s3.exchange import Connection
 from asyncup.sinks.s3.framing import Place
 from asyncup.sinks.s3.integrity import Integrity
@@ -76,7 +77,7 @@ async def lane_to(
     async def here() -> Location:
         return location
 
-    lane = WireLane(S3Settings("bucket", attempt_timeout=attempt_timeout), location, integrity, nothing, here)
+    lane = WireLane(S3Settings("bucket", attempt_timeout=attempt_timeout), location, integrity, nothing, here, ServerClock())
     try:
         yield lane
     finally:

@@ -26,7 +26,8 @@ from botocore.httpsession import get_cert_path
 from botocore.loaders import create_loader
 
 from asyncup.errors import AsyncupError, DestinationRefused
-from asyncup.sinks.s3.errors import EXPIRED, from_botocore
+from asyncup.sinks.s3.clock import ServerClock
+from asyncup.sinks.s3.errors import EXPIRED, SKEWED, from_botocore
 from asyncup.sinks.s3.providers import AWS, provider_of
 from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.signing import Credentials
@@ -44,6 +45,8 @@ class ControlClient:
         self.stack = stack
         self.endpoint_url: str = client.meta.endpoint_url
         self.authorities = authorities
+        self.clock = ServerClock()
+        self.clock.govern(client.meta.events)
         self._profile = profile
         self._refused: Credentials | None = None
         self._renewing = asyncio.Lock()
@@ -53,7 +56,9 @@ class ControlClient:
         return provider_of(urlsplit(self.endpoint_url).hostname or "") is AWS
 
     async def call(self, operation: str, patience: float, **given: Any) -> Any:
-        """One request, in so many seconds. Credentials that S3 called expired are renewed before the next one.
+        """One request, in so many seconds.
+
+        Credentials that S3 called expired are renewed before the next one, and a clock that is wrong is corrected.
 
         Raises:
             ClientError: S3's refusal; and whatever botocore and the network raise.
@@ -64,8 +69,11 @@ class ControlClient:
             async with asyncio.timeout(patience):
                 return await getattr(self.client, operation)(**given)
         except ClientError as exc:
-            if exc.response.get("Error", {}).get("Code") in EXPIRED:
+            code = exc.response.get("Error", {}).get("Code")
+            if code in EXPIRED:
                 self._refused = used
+            elif code in SKEWED:
+                self.clock.learn(exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
             raise
 
     async def head_bucket(self, settings: S3Settings) -> None:

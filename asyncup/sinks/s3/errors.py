@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -18,6 +20,7 @@ from asyncup.errors import (
     ConnectionLost,
     DestinationRefused,
     Disposition,
+    ObjectExists,
     PayloadCorrupted,
     RowRefused,
     ServerFault,
@@ -62,6 +65,8 @@ STALE = {
     "AuthorizationHeaderMalformed": "the bucket lives in another region: give it with --region",
     "IllegalLocationConstraintException": "the bucket lives in another region: give it with --region",
 }
+#: Codes that say that the request's time is not the server's.
+SKEWED = frozenset({"RequestTimeTooSkewed", "RequestExpired"})
 #: Codes that say that the credentials are too old.
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
 #: Codes that say that the bucket is elsewhere.
@@ -96,7 +101,6 @@ ROW = frozenset(
         "XMinioInvalidObjectName",
         "RequestHeaderSectionTooLarge",
         "InvalidURI",
-        "PreconditionFailed",
     }
 )
 #: What is asked of the destination. Every other operation fetches credentials.
@@ -108,6 +112,9 @@ _OPERATIONS = frozenset(
         "UploadPart",
         "CompleteMultipartUpload",
         "AbortMultipartUpload",
+        "ListObjectsV2",
+        "HeadObject",
+        "GetObject",
     }
 )
 #: What to do when nobody answers.
@@ -134,12 +141,27 @@ def from_status(
         return Throttled(op, subject, text, retry_after=retry_after)
     if code in AGAIN or status in (408, 425, 499) or (status >= 500 and status != 501):
         return ServerFault(op, subject, text)
-    if code in ROW or status == 412:
+    if code == "PreconditionFailed" or status == 412:
+        return ObjectExists(op, subject, "there is an object of this key already")  # no other condition is ever sent
+    if code in ROW:
         return RowRefused(op, subject, text)
     if accepted:
         return RowRefused(op, subject, text, _DENIED if status == 403 else None)
     hint = _DENIED if status in (401, 403) else RUN["NoSuchBucket"] if status == 404 else None
     return DestinationRefused(op, subject, text, hint or "the first object was refused, so the others would be too")
+
+
+def seconds_to_wait(wish: str | None) -> float | None:
+    """What the header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3); a minute at most."""
+    if wish is None:
+        return None
+    if wish.isdecimal():
+        return min(float(wish), 60.0)
+    try:
+        left = parsedate_to_datetime(wish).timestamp() - time.time()
+    except ValueError:
+        return None
+    return min(max(left, 0.0), 60.0)
 
 
 def from_botocore(exc: Exception, op: str, subject: str, *, accepted: bool = False) -> AsyncupError:
@@ -201,7 +223,7 @@ def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted
     metadata = response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
     code = str(error.get("Code") or "")
-    wish = metadata.get("HTTPHeaders", {}).get("retry-after", "")
+    wish = metadata.get("HTTPHeaders", {}).get("retry-after")
     mapped = from_status(
         status,
         "" if code.isdigit() else code,
@@ -209,7 +231,7 @@ def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted
         op,
         subject,
         accepted=accepted,
-        retry_after=min(float(wish), 60.0) if wish.isdecimal() else None,
+        retry_after=seconds_to_wait(wish),
     )
     if exc.operation_name in _OPERATIONS or mapped.disposition is Disposition.RETRY:
         return mapped

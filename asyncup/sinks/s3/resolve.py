@@ -66,7 +66,8 @@ async def open_wire(settings: S3Settings, control: ControlClient, integrity: Int
                 "give its --region, or --s3-client botocore",
             ) from None
 
-    return WireLane(settings, await _locate(settings, control), integrity, control.credentials, locate_again)
+    location = await _locate(settings, control)
+    return WireLane(settings, location, integrity, control.credentials, locate_again, control.clock)
 
 
 async def _locate(settings: S3Settings, control: ControlClient) -> Location:

@@ -70,12 +70,16 @@ def canonical_request(method: str, path: str, query: str, headers: Mapping[str, 
 
 
 class Signer:
-    """Signs canonical requests with one set of credentials for one region and service, at the time of `set_clock`."""
+    """Signs canonical requests with one set of credentials for one region and service, at the time of `set_clock`.
 
-    def __init__(self, credentials: Credentials, region: str, service: str = "s3") -> None:
+    The server's clock is `ahead` seconds ahead of the one that sets it.
+    """
+
+    def __init__(self, credentials: Credentials, region: str, service: str = "s3", *, ahead: float = 0.0) -> None:
         self.credentials = credentials
         self.region = region
         self.service = service
+        self.ahead = ahead
         self._second = -1
         self._day = ""
         #: The moment as the header `x-amz-date` has it: `20260131T235959Z`.
@@ -88,7 +92,7 @@ class Signer:
         if second == self._second:
             return
         self._second = second
-        self.date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        self.date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds + self.ahead))
         day = self.date[:8]
         if day != self._day:
             self._day = day

@@ -37,7 +37,7 @@ class S3Sink:
         self._settings = settings
         self._control = control
         self._retrier = retrier or _one_attempt()
-        self._say = say
+        self._say = control.clock.say = say
         self._lane: WireLane | CompatibleLane | None = None
         self._multipart: Multipart
         self._opening = asyncio.Lock()
@@ -57,6 +57,11 @@ class S3Sink:
     def is_aws(self) -> bool:
         """True where AWS's prices hold."""
         return self._control.is_aws
+
+    @property
+    def control(self) -> ControlClient:
+        """The client for everything that is no upload; it is this sink's to close."""
+        return self._control
 
     @property
     def endpoint_url(self) -> str:

@@ -16,7 +16,8 @@ from html import unescape
 
 from asyncup.errors import AsyncupError, ConnectionLost, Unreachable
 from asyncup.model import Headers, Receipt, Upload
-from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, REACH, from_status, from_tls
+from asyncup.sinks.s3.clock import ServerClock
+from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, REACH, SKEWED, from_status, from_tls, seconds_to_wait
 from asyncup.sinks.s3.exchange import INLINE_BODY, Answer, Connection, ExchangeError
 from asyncup.sinks.s3.framing import Framer, Place
 from asyncup.sinks.s3.integrity import THREAD_BYTES, Integrity, Seal
@@ -45,7 +46,7 @@ class WireLane:
     """PUTs into one bucket.
 
     `credentials` gives the current ones, or None to send requests without; others than those that are given to it, which
-    S3 calls expired. `locate` finds the bucket again when S3 says that it is elsewhere.
+    S3 calls expired. `locate` finds the bucket again when S3 says that it is elsewhere. `server_clock` is what is signed by.
     """
 
     def __init__(
@@ -55,12 +56,14 @@ class WireLane:
         integrity: Integrity,
         credentials: Callable[[Credentials | None], Awaitable[Credentials | None]],
         locate: Callable[[], Awaitable[Location]],
+        server_clock: ServerClock,
     ) -> None:
         self._settings = settings
         self._location = location
         self._integrity = integrity
         self._credentials = credentials
         self._locate = locate
+        self._server_clock = server_clock
         self._has_moved = self._has_expired = False
         self._mending = asyncio.Lock()
         self._known: Credentials | None = None
@@ -155,7 +158,6 @@ class WireLane:
         if status < 300 and not code:
             why = "" if answer.whole else ": it is too long, or came before all of the object was sent"
             return ConnectionLost(op, key, f"the answer does not say that the object is stored{why}")
-        wish = answer.header(b"retry-after") or ""
         return from_status(
             status if status >= 300 else 500,  # S3 may say 200 first and then that it failed
             code,
@@ -163,7 +165,7 @@ class WireLane:
             op,
             key,
             accepted=self.accepted,
-            retry_after=min(float(wish), 60.0) if wish.isdecimal() else None,
+            retry_after=seconds_to_wait(answer.header(b"retry-after")),
         )
 
     async def _connect(self, pool: Pool, op: str, key: str) -> Connection:
@@ -189,6 +191,11 @@ class WireLane:
         elif framer is self._framer:
             self._has_moved = self._has_moved or answer.status < 400 or code in ELSEWHERE
             self._has_expired = self._has_expired or code in EXPIRED
+            if code in SKEWED:
+                self._server_clock.learn(answer.header(b"date"))
+            if self._signer is not None and self._signer.ahead != self._server_clock.offset:
+                self._signer = None
+                self._credentials_due = float("-inf")
             if self._has_moved or self._has_expired:
                 self._credentials_due = float("-inf")
 
@@ -215,7 +222,8 @@ class WireLane:
     def _use(self, credentials: Credentials | None) -> None:
         if credentials != self._known or self._signer is None:
             self._known = credentials
-            self._signer = Signer(credentials, self._location.region) if credentials is not None else None
+            region, ahead = self._location.region, self._server_clock.offset
+            self._signer = Signer(credentials, region, ahead=ahead) if credentials is not None else None
             self._framer = self._new_framer()
 
     def _move(self, location: Location) -> None:
