@@ -1,10 +1,8 @@
-"""How a run ends before its time: signals, and `kill -9`; and how the next one goes on."""
+"""How a run ends before its time, and how the next one goes on."""
 
 from __future__ import annotations
 
-import json
 import os
-import random
 import signal
 import socket
 import time
@@ -101,42 +99,6 @@ def test_a_signal_while_connecting_ends_the_run(asyncup: Program) -> None:
     assert run.code == 143
     check_shape(run.summary)
     assert (run.summary["status"], run.summary["jobs"]) == ("interrupted", [])
-
-
-def kill_and_resume(connected: Program, bucket: Bucket, dice: random.Random) -> int:
-    """Kill the run at random moments until one completes; the checkpoint is never ahead. Returns the kills."""
-    for kills in range(100):
-        process = connected.start(*command(bucket), "--concurrency=16")
-        aim = stored(bucket) + dice.randint(1, ROWS // 3)
-        while process.poll() is None and stored(bucket) < aim:
-            time.sleep(0.005)
-        process.kill()
-        run = connected.finish(process)
-        if run.code == 0:
-            return kills
-        assert run.code == -signal.SIGKILL
-        state = connected.folder / ".asyncup" / "public.docs.json"
-        if state.exists():
-            checkpoint = json.loads(state.read_text())
-            assert not checkpoint["finished"]
-            passed = int(checkpoint["watermark"][0])
-            assert checkpoint["counts"]["put"] == passed
-            for n in range(1, passed + 1):
-                assert (bucket.folder / f"{n}.txt").read_bytes() == b"body %d" % n, "the checkpoint ran ahead"
-    pytest.fail("the run never completed")
-
-
-def test_kill_9_at_any_moment_loses_nothing(connected: Program, docs: Database, bucket: Bucket) -> None:
-    assert kill_and_resume(connected, bucket, random.Random(1)) > 0
-    assert bucket.objects() == expected()
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", range(20))
-def test_kill_9_at_many_moments_loses_nothing(connected: Program, docs: Database, bucket: Bucket, seed: int) -> None:
-    kill_and_resume(connected, bucket, random.Random(seed))
-    assert bucket.objects() == expected()
 
 
 def test_what_a_killed_run_left_behind_is_not_in_the_way(connected: Program, docs: Database, bucket: Bucket) -> None:

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
+import selectors
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from asyncup.bench.simulator.framing import HEAD_LIMIT
 from asyncup.bench.simulator.launch import RunningSimulator, simulator
 from tests.bench.certificate import Certificate, make_certificate
+from tests.integration import raw_s3
+from tests.integration.raw_s3 import Client, boto, connect
 
 BODY = b"\r\n\r\n" * 300  # looks like the end of a head
 
 
 def request(method: str = "PUT", target: str = "/bucket/key", body: bytes = BODY, headers: str = "") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: s3\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
-
-
-class Client:
-    """A socket that knows just enough of HTTP to tell answers apart."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-        self.stream = connection.makefile("rb")
-
-    def ask(self, raw: bytes) -> tuple[int, dict[str, str], bytes]:
-        self.socket.sendall(raw)
-        return self.answer()
-
-    def answer(self) -> tuple[int, dict[str, str], bytes]:
-        status = int(self.stream.readline().split()[1])
-        headers = {}
-        while line := self.stream.readline().decode().strip():
-            name, _, value = line.partition(": ")
-            headers[name.lower()] = value
-        return status, headers, self.stream.read(int(headers.get("content-length", 0)))
+    return raw_s3.request(method, target, body, headers)
 
 
 @pytest.fixture(scope="module")
@@ -60,29 +40,10 @@ def server(running: RunningSimulator) -> RunningSimulator:
     return running
 
 
-def connect(server: RunningSimulator) -> socket.socket:
-    place = urlsplit(server.endpoint_url)
-    connection = socket.create_connection((place.hostname, place.port), timeout=10)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return connection
-
-
 @pytest.fixture
 def client(server: RunningSimulator) -> Iterator[Client]:
     with connect(server) as connection:
         yield Client(connection)
-
-
-def s3(server: RunningSimulator) -> boto3.client:
-    return boto3.client(
-        "s3",
-        endpoint_url=server.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-        aws_secret_access_key="secret",
-        verify=None if server.authority is None else str(server.authority),
-        config=Config(retries={"total_max_attempts": 1}),
-    )
 
 
 def test_a_put_is_answered_as_by_s3_with_the_md5_of_its_body(client: Client) -> None:
@@ -130,6 +91,7 @@ def test_a_large_body_is_counted_and_hashed_but_not_kept(client: Client, server:
     ("method", "target", "status", "text"),
     [
         ("PUT", "/bucket/a//b%20c", 200, b""),
+        ("PUT", "/bucket//leading", 200, b""),
         ("HEAD", "/bucket", 200, b""),
         ("GET", "/bucket/?list-type=2&prefix=a", 200, b"<KeyCount>0</KeyCount>"),
         ("DELETE", "/bucket/key", 204, b""),
@@ -142,11 +104,6 @@ def test_a_large_body_is_counted_and_hashed_but_not_kept(client: Client, server:
 def test_requests_are_answered_by_what_they_ask_for(
     client: Client, method: str, target: str, status: int, text: bytes
 ) -> None:
-    if method == "HEAD":  # its answer has a length, but no body
-        client.socket.sendall(request(method, target, b""))
-        assert int(client.stream.readline().split()[1]) == status
-        assert client.stream.readline()
-        return
     answer = client.ask(request(method, target, b""))
     assert (answer[0], text in answer[2]) == (status, True)
 
@@ -193,6 +150,16 @@ def test_counters_tell_requests_answers_and_connections_and_begin_anew(
     assert (counters["bytes"], counters["connections"]["open"]) == (0, 2)
 
 
+def test_what_was_accepted_is_counted_by_seconds(client: Client, server: RunningSimulator) -> None:
+    for _ in range(50):
+        client.ask(request(body=b""))
+    client.ask(request("GET", "/bucket/key", b""))
+    counters = server.counters()
+    assert sum(counters["accepted_by_second"]) == 50
+    assert sum(server.counters()["accepted_by_second"]) == 50, "to be asked changes nothing"
+    assert len(counters["throttled_by_second"]) == len(counters["accepted_by_second"])
+
+
 def test_no_answer_comes_before_the_latency_is_over_and_all_wait_at_the_same_time() -> None:
     with simulator("--latency", "58.8ms") as server:
         connections = [connect(server) for _ in range(100)]
@@ -211,8 +178,37 @@ def test_no_answer_comes_before_the_latency_is_over_and_all_wait_at_the_same_tim
     assert counters["late_seconds"] > 0
 
 
+def test_a_latency_that_is_drawn_lets_answers_overtake_each_other_but_never_on_one_connection() -> None:
+    with simulator("--latency", "lognormal:5ms,1.5", "--seed", "3") as server, contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connect(server)) for _ in range(40)]
+        started, arrived = time.monotonic(), {}
+        for connection in connections:
+            connection.sendall(request(body=b"x"))
+        with selectors.DefaultSelector() as selector:
+            for number, connection in enumerate(connections):
+                selector.register(connection, selectors.EVENT_READ, number)
+            while len(arrived) < len(connections):
+                for found, _ in selector.select(10):
+                    arrived[found.data] = time.monotonic() - started
+                    selector.unregister(found.fileobj)
+        assert list(arrived) != sorted(arrived)
+        assert max(arrived.values()) > 4 * min(arrived.values()), "a heavy tail"
+        client = Client(stack.enter_context(connect(server)))
+        bodies = [b"x" * length for length in range(50)]
+        client.socket.sendall(b"".join(request(body=body) for body in bodies))
+        assert [client.answer()[1]["etag"] for _ in bodies] == [f'"{hashlib.md5(body).hexdigest()}"' for body in bodies]
+
+
+def test_the_latency_changes_while_it_runs(client: Client, server: RunningSimulator) -> None:
+    server.set_latency("100ms")
+    started = time.monotonic()
+    client.ask(request())
+    assert time.monotonic() - started >= 0.1
+    server.set_latency("0")
+
+
 def test_boto3_stores_objects_in_one_piece_and_in_parts(server: RunningSimulator) -> None:
-    client = s3(server)
+    client = boto(server)
     place = {"Bucket": "bucket", "Key": "a <b> & c/ä"}
     assert client.head_bucket(Bucket="bucket")["BucketRegion"] == "us-east-1"
     assert client.list_objects_v2(Bucket="bucket")["KeyCount"] == 0
@@ -244,7 +240,7 @@ def test_it_speaks_tls(certificate: Certificate) -> None:
         with context.wrap_socket(connect(server), server_hostname="127.0.0.1") as connection:
             client = Client(connection)
             assert client.ask(request())[0] == client.ask(request())[0] == 200
-        assert s3(server).delete_object(Bucket="bucket", Key="key")["ResponseMetadata"]["HTTPStatusCode"] == 204
+        assert boto(server).delete_object(Bucket="bucket", Key="key")["ResponseMetadata"]["HTTPStatusCode"] == 204
         assert server.counters()["requests"] == {"PUT": 2, "DELETE": 1}
 
 

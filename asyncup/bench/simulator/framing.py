@@ -62,3 +62,13 @@ def read_head(raw: bytes) -> Head:
                     501, "NotImplemented", "A header you provided implies functionality that is not implemented"
                 )
     return Head(method, target, length, closes, expects_continue)
+
+
+def read_fields(raw: bytes) -> dict[str, str]:
+    """Header values by lower-case names, as Latin-1, which gives every byte back; repeated ones are joined by commas."""
+    fields: dict[str, str] = {}
+    for line in raw.decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")  # Latin-1 has other blanks, which UTF-8 needs
+        fields[name] = f"{fields[name]},{value}" if name in fields else value
+    return fields

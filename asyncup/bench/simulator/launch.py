@@ -8,11 +8,11 @@ import json
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,60 @@ class RunningSimulator:
 
     def counters(self) -> dict[str, Any]:
         """The values of `Counters.as_json`."""
-        return self._ask("GET", "/-/counters")
+        value: dict[str, Any] = self._ask("GET", "/-/counters")
+        return value
 
     def reset(self) -> None:
         """Begin to count anew."""
         self._ask("POST", "/-/reset")
 
-    def _ask(self, method: str, target: str) -> dict[str, Any]:
+    def set_faults(self, rules: Mapping[str, float | str] | None = None, **options: object) -> None:
+        """Add rules, by the names of faults; none removes all. Options are those of `--fault`, `for` is `for_`.
+
+        Raises:
+            ValueError: there is no such fault or option; says so.
+        """
+        query = {**(rules or {}), **{name.rstrip("_"): str(value) for name, value in options.items()}}
+        self._ask("POST", f"/-/faults?{urlencode(query)}")
+
+    def set_limit(self, rate: float, **options: object) -> None:
+        """Another limit, in requests a second; 0 for none. Options: `cold`, `split_after`."""
+        query = {"rate": rate, **{name.replace("_", "-"): value for name, value in options.items()}}
+        self._ask("POST", f"/-/limit?{urlencode(query)}")
+
+    def set_latency(self, latency: str) -> None:
+        """Another latency, as `--latency` takes it, for answers from now on."""
+        self._ask("POST", f"/-/latency?{urlencode({'value': latency})}")
+
+    def set_clock(self, offset: float) -> None:
+        """Put the server's clock ahead by so many seconds."""
+        self._ask("POST", f"/-/clock?{urlencode({'offset': offset})}")
+
+    def expire(self, access: str) -> None:
+        """From now on, answer with ExpiredToken what is signed with this access key, one of `--verify`."""
+        self._ask("POST", f"/-/expire?{urlencode({'access': access})}")
+
+    def objects(self, bucket: str | None = None, prefix: str = "") -> dict[str, Any]:
+        """How many objects were kept, and a digest of them: the values of `Store.summary`."""
+        value: dict[str, Any] = self._ask("GET", f"/-/objects?{_where(bucket, prefix)}")
+        return value
+
+    def list_objects(self, bucket: str | None = None, prefix: str = "") -> Iterator[dict[str, Any]]:
+        """What was kept, in the order of buckets and keys: `bucket`, `key`, `size`, `md5`. Read as it is needed."""
+        with self._asking("GET", f"/-/objects?list=1&{_where(bucket, prefix)}") as answer:
+            for line in answer:
+                yield json.loads(line)
+
+    def forget_objects(self) -> None:
+        """Let go of all objects and uploads."""
+        self._ask("DELETE", "/-/objects")
+
+    def _ask(self, method: str, target: str) -> Any:
+        with self._asking(method, target) as answer:
+            return json.load(answer)
+
+    @contextlib.contextmanager
+    def _asking(self, method: str, target: str) -> Iterator[http.client.HTTPResponse]:
         place = urlsplit(self.endpoint_url).netloc
         connection: http.client.HTTPConnection
         if self.authority is None:
@@ -41,8 +88,14 @@ class RunningSimulator:
             connection = http.client.HTTPSConnection(place, timeout=10, context=context)
         with contextlib.closing(connection):
             connection.request(method, target)
-            value: dict[str, Any] = json.load(connection.getresponse())
-            return value
+            answer = connection.getresponse()
+            if answer.status != 200:
+                raise ValueError(f"{method} {target}: {answer.read().decode()}")
+            yield answer
+
+
+def _where(bucket: str | None, prefix: str) -> str:
+    return urlencode({**({} if bucket is None else {"bucket": bucket}), "prefix": prefix})
 
 
 @contextlib.contextmanager

@@ -12,14 +12,9 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from asyncup.bench.simulator.answers import ETAGS, Answers
-from asyncup.bench.simulator.connection import Connection
-from asyncup.bench.simulator.counters import Counters
-from asyncup.bench.simulator.delay import Delay
-from asyncup.config import parse_duration
+from asyncup.bench.simulator.options import make_connections, parse_options
 
 BACKLOG = 4096
 
@@ -27,10 +22,8 @@ BACKLOG = 4096
 async def serve(options: argparse.Namespace) -> None:
     """Answer until it is time to end. Prints the endpoint's URL, one line, when connections are taken."""
     loop = asyncio.get_running_loop()
-    counters = Counters()
-    answers, delay = Answers(options.etag, counters), Delay(loop, options.latency, counters)
     server = await loop.create_server(
-        partial(Connection, answers, delay, counters),
+        make_connections(options, loop),
         options.host,
         options.port,
         ssl=_context(options.tls_cert, options.tls_key),
@@ -66,24 +59,9 @@ def _when_stdin_ends(call: Callable[[], object]) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m asyncup.bench.simulator",
-        description="An S3 that keeps nothing and answers at once. Prints its URL; ends when standard input does.",
-        epilog="GET /-/counters shows what was asked, POST /-/reset begins to count anew.",
-    )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="default: any that is free")
-    parser.add_argument("--latency", type=parse_duration, default=0.0, metavar="DURATION", help="such as 58.8ms")
-    parser.add_argument("--etag", choices=ETAGS, default="md5", help="fixed spares the hashing. Default: md5")
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="serve https; PEM")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="default: in the file of the certificate")
-    return parser.parse_args(arguments)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run until SIGTERM, Ctrl-C or the end of standard input."""
-    options = _options(arguments)
+    options = parse_options(arguments)
     factory = None
     if sys.platform != "win32":
         import uvloop
