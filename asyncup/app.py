@@ -12,24 +12,30 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asyncup.config import Config
-from asyncup.errors import AsyncupError, InternalError, StateRefused, UsageError
-from asyncup.events import Finished, Notice, Planned, Waiting
+from asyncup.errors import AsyncupError, InternalError, UsageError
+from asyncup.events import Finished, Listing, Notice, Planned, Waiting
+from asyncup.flow.gate import Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
+from asyncup.flow.retrybudget import RetryBudget
+from asyncup.flow.search import START
 from asyncup.flow.tally import Tally
-from asyncup.model import Checkpoint, Counts, timestamp
 from asyncup.pipeline import Parts, Pipeline
-from asyncup.plan import Plan, fingerprint_difference
-from asyncup.protocols import Observer, Sink
+from asyncup.plan import Plan
+from asyncup.protocols import CheckpointStore, KeptLetters, Lease, Objects, Observer, Sink, Source
 from asyncup.render.contenttype import fallback_content_type
 from asyncup.render.headertemplates import HeaderTemplates
 from asyncup.render.renderer import Renderer
 from asyncup.render.template import Template, parse_template
 from asyncup.render.uniqueness import check_uniqueness
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+
+if TYPE_CHECKING:
+    from asyncup.compare.index import ObjectIndex
+    from asyncup.state import StateRequest
 
 #: ARNs that stand for a bucket: access points, those of several regions, of Outposts and of Object Lambda; slash or end.
 #: Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-points-naming.html
@@ -40,6 +46,12 @@ _ACCESS_POINT = re.compile(
     r"|s3-outposts:[a-z0-9-]+:[0-9]{12}:outpost[:/][A-Za-z0-9-]+[:/]accesspoint[:/][A-Za-z0-9-]+"
     r"))(/|\Z)"
 )
+
+
+#: The most in flight when nobody says otherwise, and how many open files are left for everything else.
+MOST, OTHER_FILES = 1000, 100
+#: Files that are written at a time: more only wait for the disk.
+FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +127,9 @@ def _bucket(to: str) -> tuple[str, str, str]:
 class Job:
     """A job that is ready to run, and holds its connections and its lock until it is closed."""
 
+    #: whether another run may have put the rows that this one begins with
+    may_have_put = False
+
     def __init__(self, config: Config, observer: Observer, interrupt: Interrupt) -> None:
         from asyncup.sources.postgres import PostgresSource
 
@@ -127,10 +142,17 @@ class Job:
         self._source: PostgresSource
         self._renderer: Renderer
         self._sink: Sink
+        self._limits: Limits
+        self._objects: Objects | None = None
+        self._index: ObjectIndex | None = None
+        self._letters: KeptLetters
+        self._checkpoints: CheckpointStore | None
+        self._lease: Lease | None = None
         self._endpoint: str | None = None
         self._priced = False
-        self._sending = Retrier(self._policy, interrupt.sleep, self._on_retry)
-        self._sending_parts = Retrier(self._policy, interrupt.sleep, self._on_part_retry)
+        budget = RetryBudget(lambda: self._tally.attempts - self._tally.retries)
+        self._sending = Retrier(self._policy, interrupt.sleep, self._on_retry, budget=budget)
+        self._sending_parts = Retrier(self._policy, interrupt.sleep, self._on_part_retry, budget=budget)
         self.plan: Plan
 
     async def prepare(self) -> None:
@@ -161,15 +183,17 @@ class Job:
             on_null=config.on_null,
             allow_collisions=config.allow_collisions or destination.kind == "null",
         )
+        self._limits = _limits(config, destination)
         await self._open_sink(destination)
         await self._open_state()
+        await self._list(destination)
 
     async def run(self) -> JobReport:
         """Run the prepared job. Errors are reported, not raised; only cancellation is."""
         config, tally = self._config, self._tally
         pipeline = Pipeline(
             Parts(
-                source=self._source,
+                source=self._rows,
                 renderer=self._renderer,
                 sink=self._sink,
                 sending=self._sending,
@@ -179,8 +203,9 @@ class Job:
                 observer=self._observer,
                 tally=tally,
                 interrupt=self._interrupt,
+                lease=self._lease,
             ),
-            concurrency=config.concurrency,
+            limits=self._limits,
             memory=config.memory,
             drain_timeout=config.drain_timeout,
             max_failures=config.max_failures,
@@ -206,8 +231,9 @@ class Job:
             throttled=tally.throttled,
             seconds=pipeline.seconds,
             latency=Latency(*(round(latency.percentile(share) * 1000, 3) for share in (0.5, 0.95, 0.99))),
-            limit=config.concurrency,
+            limit=pipeline.gate.level.limit,
             peak=pipeline.limiter.peak,
+            level=pipeline.gate.level.reason,
             resumed=self.plan.resumed,
             settled_before=self.plan.settled_before,
             checkpoint=self.plan.checkpoint if pipeline.saved else None,
@@ -216,6 +242,11 @@ class Job:
             priced=self.plan.priced,
             destination=self.plan.destination,
         )
+
+    @property
+    def _rows(self) -> Source:
+        """What is read."""
+        return self._source
 
     async def close(self) -> None:
         """Give back connections, files and the lock, in reverse order."""
@@ -276,7 +307,7 @@ class Job:
                     addressing=config.addressing,
                     ca_bundle=config.ca_bundle,
                     no_sign_request=config.no_sign_request,
-                    connections=config.concurrency,
+                    connections=self._limits.concurrency or self._limits.most,
                     attempt_timeout=config.attempt_timeout,
                     storage_class=config.storage_class,
                     sse=config.sse,
@@ -292,47 +323,61 @@ class Job:
                 lambda text: self._observer.on_event(Notice(text)),
             )
             self._sink, self._priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
+            self._objects = sink.objects(Retrier(self._policy, self._interrupt.sleep, self._on_waiting))
+            honours = sink.honours_conditions
         elif destination.kind == "file":
             from asyncup.sinks.directory import DirectorySink
+            from asyncup.sinks.walk import DirectoryObjects
 
-            self._sink = DirectorySink(Path(destination.place), threads=min(config.concurrency, 64))
+            self._sink = DirectorySink(Path(destination.place), threads=min(self._limits.concurrency or 1, FILES))
+            self._objects, honours = DirectoryObjects(Path(destination.place)), True
         else:
             from asyncup.sinks.null import NullSink
 
-            self._sink = NullSink()
+            self._sink, honours = NullSink(), None
+        if config.if_exists != "overwrite" and self._objects is not None:  # where nothing is kept, nothing exists
+            self._spare_existing(self._objects, honours)
         self._closers.append(self._sink.close)
         checking = Retrier(self._policy, self._interrupt.sleep, self._on_waiting)
         await checking.run(lambda _: self._sink.check(), None)
         self._sending.answered = self._sending_parts.answered = True
 
+    def _spare_existing(self, objects: Objects, honours: bool | None) -> None:
+        """Put `--if-exists` around the sink. `honours`: whether the destination is known to refuse a replacement."""
+        from asyncup.compare.existing import CreatingSink, DifferentSink
+        from asyncup.compare.index import ObjectIndex
+
+        chosen = self._config.if_exists
+        if chosen == "different":
+            self._index = ObjectIndex()
+            self._sink = DifferentSink(self._sink, objects, self._index)
+            return
+        self._sink = CreatingSink(
+            self._sink,
+            objects,
+            fails=chosen == "fail",
+            honours=honours,
+            resumed=lambda: self.plan.resumed or self.may_have_put,
+            say=lambda text: self._observer.on_event(Notice(text)),
+        )
+
+    async def _list(self, destination: Destination) -> None:
+        """List what is below the template's literal beginning, for whoever compares with it."""
+        if self._index is not None and self._objects is not None:
+            await self._index.fill(
+                self._objects.pages(destination.template.literals[0]),
+                lambda number: self._observer.on_event(Listing(number)),
+            )
+
     async def _open_state(self) -> None:
-        from asyncup.checkpoints.deadletters import TRIAL, DeadLetterFile
-        from asyncup.checkpoints.file import FileCheckpoints
-        from asyncup.checkpoints.files import StateFolder
+        from asyncup.state import open_state
 
         config, source = self._config, self._source
         name = config.name or source.relation.label
-        state_name = name + TRIAL if config.is_trial else name
-        folder = StateFolder(Path(config.state))
-        await asyncio.to_thread(folder.prepare)
-        lock = await asyncio.to_thread(folder.lock, state_name)
-        self._closers.append(lambda: asyncio.to_thread(lock.release))
-        self._checkpoints = None if config.is_trial else FileCheckpoints(folder.file(name, ".json"))
         fingerprint = self._fingerprint()
-        found = None
-        if self._checkpoints is not None and config.restart:
-            await self._checkpoints.forget()  # now, not with the first save: a crash in between must not bring it back
-        elif self._checkpoints is not None:
-            found = await self._checkpoints.load()
-            if found is not None and found.finished:
-                found = None  # a finished one starts a new full run
-        if found is not None:
-            self._check_fingerprint(found, fingerprint)
-        self._checkpoint = found or Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp())
-        letters = Path(config.dead_letters) if config.dead_letters else folder.file(state_name, ".dead-letters.jsonl")
-        self._letters = DeadLetterFile(letters, {"name": state_name, **fingerprint})
-        await asyncio.to_thread(self._letters.open, keep=self._checkpoint.counts.failed)
-        self._closers.append(lambda: asyncio.to_thread(self._letters.close))
+        state = await open_state(self._state_request(name), fingerprint)
+        self._checkpoints, self._checkpoint = state.checkpoints, state.checkpoint
+        self._letters, self._lease = state.letters, state.lease
         self.plan = Plan(
             name=name,
             source=source.relation.label,
@@ -361,15 +406,18 @@ class Job:
             **config.stored_with_object(),
         }
 
-    def _check_fingerprint(self, found: Checkpoint, fingerprint: dict[str, Any]) -> None:
-        differences = fingerprint_difference(found.fingerprint, fingerprint)
-        if differences:
-            raise StateRefused(
-                "resume",
-                found.name,
-                "the unfinished checkpoint was written by another configuration: " + "; ".join(differences),
-                "give the same flags as before to finish it, or --restart to start over (or another --name to keep both)",
-            )
+    def _state_request(self, name: str) -> StateRequest:
+        from asyncup.state import StateRequest
+
+        return StateRequest(
+            self._config,
+            name,
+            self._interrupt,
+            Retrier(self._policy, self._interrupt.sleep, self._on_waiting),
+            self._on_waiting,
+            lambda text: self._observer.on_event(Notice(text)),
+            self._closers,
+        )
 
     def _on_waiting(self, error: AsyncupError, attempt: int, delay: float) -> None:
         self._observer.on_event(Waiting(str(error), delay, attempt))
@@ -383,9 +431,17 @@ class Job:
         self._on_retry(error, attempt, delay)
 
 
-async def execute(config: Config, observer: Observer, interrupt: Interrupt) -> Report:
-    """Prepare, run and close one job; whatever happens is in the report."""
-    job = Job(config, observer, interrupt)
+async def execute(
+    config: Config,
+    observer: Observer,
+    interrupt: Interrupt,
+    job: Job | None = None,
+) -> Report:
+    """Prepare, run and close one job; whatever happens is in the report.
+
+    `job` is another kind of it, made for the same configuration, observer and interrupt.
+    """
+    job = job or Job(config, observer, interrupt)
     task = asyncio.current_task()
     interrupt.attach(drain=lambda: _cancel(task), abort=lambda: _cancel(task))
     try:
@@ -414,6 +470,31 @@ async def execute(config: Config, observer: Observer, interrupt: Interrupt) -> R
         await job.close()
     observer.on_event(Finished(report))
     return report
+
+
+def _limits(config: Config, destination: Destination) -> Limits:
+    """How much may be sent. Files are written by a fixed number of threads: a disk says nothing about its level."""
+    concurrency, most, why = config.concurrency, config.max_concurrency or _most_connections(), None
+    if concurrency is None and destination.kind != "s3":
+        concurrency, why = min(FILES, most), f"fixed for {destination.kind}:"
+    return Limits(
+        concurrency=concurrency,
+        most=most,
+        rate=config.max_rate,
+        bandwidth=config.max_bandwidth,
+        why=why,
+        leading=len(destination.template.literals[0]),
+    )
+
+
+def _most_connections() -> int:
+    """How many connections this process may have open, as far as we want so many."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return MOST // 2
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST if files == resource.RLIM_INFINITY else max(START, min(MOST, files - OTHER_FILES))
 
 
 def _import_drivers(kind: str) -> None:

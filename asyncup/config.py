@@ -16,9 +16,10 @@ from typing import Any
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from asyncup.errors import UsageError
-from asyncup.names import parse_identifiers
+from asyncup.names import parse_identifiers, parse_qualified
 
 ON_NULL = ("skip", "empty", "fail")
+IF_EXISTS = ("overwrite", "skip", "fail", "different")
 ADDRESSING = ("auto", "path", "virtual")
 S3_CLIENTS = ("wire", "botocore")
 CHECKSUMS = ("crc32", "sha256", "none")
@@ -63,6 +64,13 @@ OBJECT_OPTIONS = (
     "checksum",
 )
 
+STATE_FORMS = "write --state DIR, --state s3://bucket/prefix or --state postgres:schema.table"
+#: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
+LONGEST_IDENTIFIER = 63
+LONGEST_STATE_TABLE = LONGEST_IDENTIFIER - len("_dead_letters")
+#: What no state keeps: a connection that may hold a secret, and what is meant for one run alone.
+UNKEPT = ("dsn", "restart")
+
 MIB = 1 << 20
 #: Every upload in flight is a task and a connection of its own.
 MAX_CONCURRENCY = 10_000
@@ -82,6 +90,8 @@ _TEXTS = frozenset(OBJECT_OPTIONS) - {"metadata", "tag"} | {"expected_bucket_own
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]*")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _VISIBLE = re.compile(r"[!-~]+")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_PREFIX = re.compile(r"[A-Za-z0-9\-_.=+@,~/]{1,700}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
 
@@ -108,6 +118,15 @@ def parse_duration(text: str | float) -> float:
         raise ValueError(f"{text!r} is not a duration; write it as 2, 2s, 1m30s or 500ms")
     hours, minutes, seconds, millis = (float(group) if group else 0.0 for group in match.groups())
     return hours * 3600 + minutes * 60 + seconds + millis / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlace:
+    """`--state`, taken apart: a `folder`; or a bucket and a prefix in `s3`; or a schema and a table in `postgres`."""
+
+    kind: str
+    place: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +168,12 @@ class Config:
     checksum: str | None = None
     on_null: str = "skip"
     allow_collisions: bool = False
+    if_exists: str = "overwrite"
     # flow
-    concurrency: int = 64
+    concurrency: int | None = None
+    max_concurrency: int | None = None
+    max_rate: float | None = None
+    max_bandwidth: int | None = None
     memory: int = 256 * MIB
     max_attempts: int = 10
     attempt_timeout: float = 60.0
@@ -209,8 +232,6 @@ class Config:
             raise _usage("page_size", "must be at least 1")
         if self.limit is not None and self.limit < 0:
             raise _usage("limit", "must not be negative")
-        if self.concurrency < 1:
-            raise _usage("concurrency", "must be at least 1")
         if self.memory < 1:
             raise _usage("memory", "must be more than nothing", "such as --memory 256MiB")
         if self.max_attempts < 1:
@@ -223,8 +244,6 @@ class Config:
             raise _usage("max_failures", "must not be negative")
         if self.name is not None and not self.name.strip():
             raise _usage("name", "must not be empty")
-        if self.concurrency > MAX_CONCURRENCY:
-            raise _usage("concurrency", f"must be at most {MAX_CONCURRENCY:,}")
         if self.key == ():
             raise _usage("key", "names no column")
         try:
@@ -237,14 +256,35 @@ class Config:
             ) from None
         if self.ca_bundle is not None and not Path(self.ca_bundle).is_file():
             raise _usage("ca_bundle", f"there is no file {self.ca_bundle}")
-        if self.state.startswith(("s3:", "postgres:")):
-            raise _usage("state", f"{self.state!r} is not a folder", "state is kept in a folder: --state DIR")
+        parse_state(self.state)
+        self._validate_flow()
         self._validate_choices()
         self._validate_object()
+
+    def _validate_flow(self) -> None:
+        for option in ("concurrency", "max_concurrency"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise _usage(option, "must be at least 1")
+            if value is not None and value > MAX_CONCURRENCY:
+                raise _usage(option, f"must be at most {MAX_CONCURRENCY:,}")
+        if self.concurrency is not None and self.max_concurrency is not None and self.concurrency > self.max_concurrency:
+            raise _usage(
+                "concurrency",
+                f"{self.concurrency:,} is more than --max-concurrency {self.max_concurrency:,}",
+                "leave one of them out: --max-concurrency bounds --concurrency auto, and a number is kept as it is",
+            )
+        if self.max_rate is not None and not 0 < self.max_rate < math.inf:
+            raise _usage("max_rate", "must be more than 0", "a number of requests a second, such as --max-rate 500")
+        if self.max_bandwidth is not None and self.max_bandwidth < 1:
+            raise _usage(
+                "max_bandwidth", "must be more than nothing", "bytes a second, such as --max-bandwidth 20MiB"
+            )
 
     def _validate_choices(self) -> None:
         choices = {
             "on_null": ON_NULL,
+            "if_exists": IF_EXISTS,
             "addressing": ADDRESSING,
             "s3_client": S3_CLIENTS,
             "request_payer": REQUEST_PAYERS,
@@ -289,6 +329,21 @@ class Config:
         found = {option: getattr(self, option) for option in OBJECT_OPTIONS}
         return {option: dict(value) or None if isinstance(value, tuple) else value for option, value in found.items()}
 
+    def kept(self) -> dict[str, Any]:
+        """What was asked for, as checkpoints and dead letters keep it: every option that has not its default, as JSON.
+
+        `Config.of(**kept)` gives the same configuration, but for the connection to the database, which may hold a
+        secret, and `restart`, which is for one run.
+        """
+        found: dict[str, Any] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name not in UNKEPT and value != entry.default:
+                found[entry.name] = list(value) if isinstance(value, tuple) else value
+        for option in {"metadata", "tag"} & found.keys():
+            found[option] = [f"{name}={template}" for name, template in found[option]]
+        return found
+
     @property
     def is_trial(self) -> bool:
         """A run for trying out: it reads from the start and leaves no checkpoint."""
@@ -305,6 +360,59 @@ class Config:
     def query_name(self) -> str:
         """The name of a job that reads a query: `query-` and 8 hex digits of the SQL's SHA-256."""
         return "query-" + hashlib.sha256((self.query or "").encode()).hexdigest()[:8]
+
+
+def parse_state(state: str) -> StatePlace:
+    """Take `DIR`, `s3://bucket/prefix` or `postgres:schema.table` apart.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    scheme, colon, _ = state.lower().partition(":")
+    if not state.strip() or "\0" in state:
+        raise _usage("state", "names no place", STATE_FORMS)
+    if scheme in ("postgresql", "postgres") and "://" in state:
+        raise _usage(
+            "state",
+            "a connection string is no place for state",
+            "the connection is that of --dsn; name the table: --state postgres:schema.table",
+        )
+    if state.startswith("postgres:"):
+        return _state_table(state)
+    if state.startswith("s3://"):
+        bucket, _, prefix = state.removeprefix("s3://").partition("/")
+        prefix = prefix.rstrip("/")
+        if not _BUCKET.fullmatch(bucket):
+            raise _usage("state", f"{state!r} names no bucket", "write it as s3://bucket/prefix")
+        if prefix and (not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/"))):
+            raise _usage(
+                "state",
+                f"{prefix!r} is no prefix for state",
+                "it may have letters, digits and -_.=+@,~ between its slashes, such as s3://bucket/asyncup/state",
+            )
+        return StatePlace("s3", bucket, prefix)
+    if (colon and scheme in ("s3", "postgres", "postgresql")) or "://" in state:
+        raise _usage("state", f"{state!r} is no place for state", STATE_FORMS)
+    return StatePlace("folder", state)
+
+
+def _state_table(state: str) -> StatePlace:
+    name = state.removeprefix("postgres:")
+    try:
+        schema, table = parse_qualified(name)
+    except ValueError:
+        raise _usage(
+            "state",
+            f"{name!r} is no table with its schema",
+            'write it as in SQL: --state postgres:schema.table, or postgres:"My Schema"."My Table"',
+        ) from None
+    if len(table.encode()) > LONGEST_STATE_TABLE or len(schema.encode()) > LONGEST_IDENTIFIER:
+        raise _usage(
+            "state",
+            f"the name {name} is too long",
+            f"a table's name may have {LONGEST_STATE_TABLE} bytes here, since another one is named after it",
+        )
+    return StatePlace("postgres", schema, table)
 
 
 def secrets_of(dsn: str | None) -> tuple[str, ...]:
@@ -349,8 +457,13 @@ def _parsed(option: str, value: Any) -> Any:
             raise ValueError("it is not valid UTF-8") from None
     if option in _TEXTS and not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
-    if option == "memory":
+    if option in ("memory", "max_bandwidth"):
         return parse_size(value)
+    if option == "max_rate":
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{value!r} is not a number of requests a second") from None
     if option in ("attempt_timeout", "drain_timeout"):
         return parse_duration(value)
     if option == "key":
@@ -359,10 +472,14 @@ def _parsed(option: str, value: Any) -> Any:
         return _pairs(value)
     if option == "page_size" and value == "auto":
         return None
-    if option in ("page_size", "limit", "concurrency", "max_attempts", "max_failures"):
+    if option == "concurrency" and value == "auto":
+        return None
+    if option in ("page_size", "limit", "concurrency", "max_concurrency", "max_attempts", "max_failures"):
         try:
             return int(value)
         except (TypeError, ValueError):
+            if option == "concurrency":
+                raise ValueError(f"{value!r} is not a whole number, and not auto") from None
             raise ValueError(f"{value!r} is not a whole number") from None
     return value
 

@@ -15,6 +15,7 @@ class Disposition(Enum):
 
     RETRY = "retry"  #: the same request may succeed later; `exhausted` says what follows when it never does
     DEAD_LETTER = "dead-letter"  #: this row cannot be published; the run goes on
+    SKIP = "skip"  #: nothing is to be done for this row; it is counted as skipped
     ABORT = "abort"  #: the run cannot go on
 
 
@@ -138,6 +139,24 @@ class StaleRequest(AsyncupError):
 
 class RowRefused(AsyncupError):
     """One row cannot become an object; others can."""
+
+    disposition = Disposition.DEAD_LETTER
+
+
+class ObjectExists(AsyncupError):
+    """An object of this key is there already, and the upload was to create one."""
+
+    disposition = Disposition.DEAD_LETTER
+
+
+class ObjectMissing(AsyncupError):
+    """`verify`: a row has no object."""
+
+    disposition = Disposition.DEAD_LETTER
+
+
+class ObjectDiffers(AsyncupError):
+    """`verify`: a row's object is not what the row comes to."""
 
     disposition = Disposition.DEAD_LETTER
 

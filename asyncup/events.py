@@ -21,7 +21,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run stands, a few times a second. `seconds` since reading began; `memory` in bytes held."""
+    """Where a run stands, a few times a second. `seconds` since reading began; `memory` in bytes held.
+
+    `limit` requests may be in flight, for the `reason` given.
+    """
 
     counts: Counts
     seconds: float
@@ -31,6 +34,7 @@ class Progress:
     retries: int
     throttled: int
     memory: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,13 @@ class Waiting:
     message: str
     seconds: float
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The destination is being listed, before any row is read; so many objects so far."""
+
+    objects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,4 +83,4 @@ class Finished:
     report: Report
 
 
-Event = Planned | Progress | Waiting | RowFailed | Notice | Draining | Finished
+Event = Planned | Progress | Waiting | Listing | RowFailed | Notice | Draining | Finished

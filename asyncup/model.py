@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
 #: A pagination key: each column as the text that Postgres gave; None where the column is NULL.
@@ -81,6 +81,11 @@ class Page:
         return len(self.rows)
 
 
+#: Makes a named tuple from all of its values at half the price of calling it, which is a function of Python's own: for
+#: the few that are made for every row.
+tuple_of = tuple.__new__
+
+
 class Upload(NamedTuple):
     """One object to be: its key (no bucket), its bytes and its headers.
 
@@ -98,6 +103,34 @@ class Receipt(NamedTuple):
     key: str
     size: int
     etag: str | None = None
+
+
+class Listed(NamedTuple):
+    """An object that a destination says it holds. `etag` is without quotes, None where there is none."""
+
+    key: str
+    size: int
+    etag: str | None = None
+
+
+class Likeness(Enum):
+    """What comparing an upload with an object came to, where no difference was found."""
+
+    BYTES = "bytes"  #: the bytes agree, or a hash or checksum of them
+    SIZE = "size"  #: the sizes agree, and nothing else could be compared
+
+
+class Document(NamedTuple):
+    """A small object with what tells its versions apart.
+
+    `written` and `now` are when it was written and when it was read, in seconds since 1970, both by the server's own
+    clock; None where the server does not say.
+    """
+
+    content: bytes
+    etag: str
+    written: float | None = None
+    now: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +185,8 @@ class Checkpoint:
 
     `fingerprint` holds what must not change between the runs of one checkpoint, readable, field by field. `counts`
     covers exactly the rows up to the watermark, over all runs since the checkpoint began. `watermark` is None while
-    no row is known to be settled. `started` and `saved` are UTC, ISO 8601.
+    no row is known to be settled. `started` and `saved` are UTC, ISO 8601. `options` are those of the last run
+    (`Config.kept`), for people and commands that go on; older checkpoints have none.
     """
 
     name: str
@@ -162,3 +196,4 @@ class Checkpoint:
     finished: bool
     started: str
     saved: str
+    options: dict[str, Any] = field(default_factory=dict)

@@ -24,13 +24,29 @@ def parse_identifiers(text: str) -> tuple[str, ...]:
         match = _IDENTIFIER.match(text, position)
         if match is None:
             raise ValueError(f'{text!r} is not a list of column names; write them as in SQL: id, "Mixed Case"')
-        names.append(match[1].replace('""', '"') if match[1] is not None else match[2].translate(_FOLD))
+        names.append(_plain(match))
         position = match.end()
         if position == len(text):
             return tuple(names)
         if text[position] != ",":
             raise ValueError(f"{text!r}: unexpected {text[position]!r}; separate names with commas")
         position += 1
+
+
+def parse_qualified(text: str) -> tuple[str, str]:
+    """A schema and a name in it, written as in SQL: `public.docs`, `"My Schema"."Docs"`. Raises ValueError."""
+    first = _IDENTIFIER.match(text)
+    second = (
+        _IDENTIFIER.fullmatch(text, first.end() + 1) if first and text[first.end() : first.end() + 1] == "." else None
+    )
+    if first is None or second is None:
+        raise ValueError(f"{text!r} is no name with its schema; write it as in SQL: schema.name")
+    return _plain(first), _plain(second)
+
+
+def _plain(match: re.Match[str]) -> str:
+    """The name that an identifier means."""
+    return match[1].replace('""', '"') if match[1] is not None else match[2].translate(_FOLD)
 
 
 def quote(name: str) -> str:

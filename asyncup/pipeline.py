@@ -4,8 +4,10 @@
                      │ tracks                          │ settle
                      └────────────── watermark ────────┘ → keeper → checkpoint
 
-The module that creates the tasks of a run: one reader, one feeder, one keeper and N senders, whatever the number of
-rows, and one for each time the state is saved. Only an object that goes in parts has a few more, in its sink.
+The module that creates the tasks of a run: one reader, one feeder, one keeper, one steersman and as many senders as may
+be in flight, whatever the number of rows, and one for each time the state is saved. A sender that waits for another
+attempt, or for the pace of a throttled prefix, has another one work in its place. Only an object that goes in parts has a
+few more, in its sink.
 It knows protocols, not what is behind them. Bytes are reserved from the memory budget before they are read and
 given back when their row is settled.
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -33,8 +35,10 @@ from asyncup.errors import (
 from asyncup.events import Draining, Progress, RowFailed
 from asyncup.flow.budget import Budget
 from asyncup.flow.channel import Channel, ChannelClosed
+from asyncup.flow.ending import to_its_end
+from asyncup.flow.gate import Gate, Limits
 from asyncup.flow.interrupt import Interrupt
-from asyncup.flow.limiter import Limiter
+from asyncup.flow.level import MEMORY, ROWS, Account
 from asyncup.flow.retry import Interrupted, Retrier
 from asyncup.flow.tally import Tally
 from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, Ticket, Watermark
@@ -51,20 +55,26 @@ from asyncup.model import (
     is_deferred,
     timestamp,
 )
-from asyncup.protocols import CheckpointStore, DeadLetterStore, Observer, Renderer, Sink, Source
+from asyncup.protocols import CheckpointStore, DeadLetterStore, Lease, Observer, Renderer, Sink, Source
 
 #: Seconds between two progress events, and between two saved checkpoints.
 PROGRESS_SECONDS = 0.25
 SAVE_SECONDS = 0.5
 #: Dead letters that wait for the next save at most; more are written at once.
 MAX_LETTERS = 1000
-#: Rows in the channel for each sender: enough that none waits while a page is rendered.
-CHANNEL_ROWS_PER_SENDER = 16
+#: Rows in the channel for each sender: enough that none waits while a page is rendered; and where their number grows.
+CHANNEL_ROWS_PER_SENDER, CHANNEL_ROWS = 16, 1024
+#: Seconds for which the others wait for the end of the first upload, once an attempt of it has failed.
+FIRST_SECONDS = 5.0
+#: Senders that may wait out of the way, for another attempt or for their turn. What they hold is in the memory budget.
+AWAY = 4096
+#: Seconds between two looks at how fast it goes.
+LOOK_SECONDS = 0.025
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a pipeline is made of. `checkpoints` is None for a run that leaves no state."""
+    """What a pipeline is made of. `checkpoints` is None for a run that leaves no state, `lease` where none is needed."""
 
     source: Source
     renderer: Renderer
@@ -76,6 +86,7 @@ class Parts:
     observer: Observer
     tally: Tally
     interrupt: Interrupt
+    lease: Lease | None = None
 
 
 #: Rows on the way to the feeder, under the tickets that stand for them; the feeder takes them out one by one.
@@ -85,23 +96,47 @@ Parcel = tuple[Upload, Ticket, Row]
 
 
 class Pipeline:
-    """One run of one job. `memory` in bytes, `drain_timeout` in seconds."""
+    """One run of one job. `memory` in bytes, `drain_timeout` in seconds.
+
+    `concurrency` is a fixed number in flight; `limits` say more than that. `cpu` gives the seconds of CPU time that the
+    event loop's thread has used.
+    """
 
     def __init__(
-        self, parts: Parts, *, concurrency: int, memory: int, drain_timeout: float, max_failures: int | None
+        self,
+        parts: Parts,
+        *,
+        memory: int,
+        drain_timeout: float,
+        max_failures: int | None,
+        concurrency: int | None = None,
+        limits: Limits | None = None,
+        cpu: Callable[[], float] = time.thread_time,
     ) -> None:
         self._parts = parts
         self._source, self._renderer, self._sink = parts.source, parts.renderer, parts.sink
         self._tally, self._observer, self._interrupt = parts.tally, parts.observer, parts.interrupt
-        self._concurrency = concurrency
+        limits = limits or Limits(concurrency)
+        self._is_fixed = limits.concurrency is not None
+        self._cpu = cpu
         self._drain_timeout = drain_timeout
         self._max_failures = max_failures
         self._keys = parts.source.shape.keys
         self.budget = Budget(memory)
-        self.limiter = Limiter(1)  # the first upload goes alone; what it meets, every other would meet
+        self._call = asyncio.Event()  # for senders, or for a look at how fast it goes
+        self.gate = Gate(limits, time.monotonic, self._call.set)
+        self.limiter = self.gate.limiter
         self.watermark = Watermark(parts.checkpoint.watermark, parts.checkpoint.counts)
         self._loads: Channel[Load] = Channel(1)
-        self._parcels: Channel[Parcel] = Channel(max(256, concurrency * CHANNEL_ROWS_PER_SENDER))
+        self._parcels: Channel[Parcel] = Channel(
+            max(CHANNEL_ROWS, limits.most)
+            if limits.concurrency is None
+            else max(256, limits.concurrency * CHANNEL_ROWS_PER_SENDER)
+        )
+        self._senders: list[asyncio.Task[None]] = []
+        self._has_begun = False  # whether the first upload has its end, so that others may follow
+        self._away = 0  # senders that wait for another attempt
+        self._is_due = False  # whether it is time for a look
         self._saved: Key | None = parts.checkpoint.watermark
         self.saved = parts.checkpoint.watermark is not None  # whether there is a checkpoint to go on from
         self._saving: asyncio.Task[None] | None = None
@@ -119,28 +154,28 @@ class Pipeline:
             AsyncupError: the error that ended the run.
         """
         self._started = time.perf_counter()
-        senders: list[asyncio.Task[None]] = []
+        senders = self._senders
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 reader = group.create_task(self._read(), name="asyncup-reader")
                 feeder = group.create_task(self._feed(), name="asyncup-feeder")
                 keeper = group.create_task(self._keep(), name="asyncup-keeper")
-                senders += [
-                    group.create_task(self._send(), name=f"asyncup-sender-{number}")
-                    for number in range(self._concurrency)
-                ]
+                self._hire(group)
+                steersman = group.create_task(self._steer(group), name="asyncup-steersman")
                 self._interrupt.attach(
                     drain=lambda: self._drain([reader, feeder], senders), abort=lambda: _cancel(senders)
                 )
-                await asyncio.wait(senders)
+                while working := [sender for sender in senders if not sender.done()]:
+                    await asyncio.wait(working)
+                steersman.cancel()
                 keeper.cancel()
         except BaseExceptionGroup as errors:
             failure = _root(errors)
         finally:
             self._interrupt.detach()
             self.seconds = time.perf_counter() - self._started
-            await self._save(final=True)
+            await to_its_end(self._save(final=True), "asyncup-save")
             self._report_progress()
         if failure is not None:
             raise failure
@@ -240,6 +275,50 @@ class Pipeline:
 
     # --- sending ----------------------------------------------------------------------------------------------
 
+    def _hire(self, group: asyncio.TaskGroup) -> None:
+        """Have as many senders at work as may be in flight. They stay until there is nothing left to send."""
+        away = self._away + self.gate.aside
+        for number in range(len(self._senders), self.limiter.limit + min(away, AWAY)):
+            self._senders.append(group.create_task(self._send(), name=f"asyncup-sender-{number}"))
+
+    async def _steer(self, group: asyncio.TaskGroup) -> None:
+        """Look how fast it goes, some tens of times a second, and have senders where there are too few.
+
+        With a fixed number in flight there is nothing to decide until something is throttled.
+        """
+        call, gate, alarm, due = self._call, self.gate, None, 0.0
+        try:
+            while True:
+                if alarm is not None and self._is_due:
+                    self._look(max(0.0, time.monotonic() - due))
+                    alarm = None
+                if alarm is None and self._has_begun and not (self._is_fixed and gate.is_unhindered):
+                    self._is_due, due = False, time.monotonic() + LOOK_SECONDS
+                    alarm = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._ring)
+                self._hire(group)
+                await call.wait()
+                call.clear()
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    def _ring(self) -> None:
+        self._is_due = True
+        self._call.set()
+
+    def _look(self, late: float) -> None:
+        if self._read_all and not self._parcels.statistics().items:
+            return  # there is no more to send: what is in flight now tells nothing
+        held_by = MEMORY if self.budget.is_short else ROWS
+        latency = self._tally.latency
+        self.gate.look(latency.count, latency.seconds, cpu=self._cpu(), late=late, held_by=held_by)
+
+    def _begin(self) -> None:
+        """The first upload has its end, or had its time: let others follow."""
+        self._has_begun = True
+        self.gate.begin()
+        self._call.set()
+
     async def _send(self) -> None:
         """Send one upload after another until there are no more.
 
@@ -247,19 +326,18 @@ class Pipeline:
         """
         parcels, limiter, interrupt, tally = self._parcels, self.limiter, self._interrupt, self._tally
         put, clock, record = self._sink.put, time.perf_counter, self._tally.latency.record
-        release, outcome = self.budget.release, Outcome.PUT
+        release, outcome, admit = self.budget.release, Outcome.PUT, self.gate.admit
         while True:
             try:
                 parcel = parcels.take() or await parcels.receive()
             except ChannelClosed:
                 return
-            if not limiter.enter():
-                await limiter.acquire()
+            upload, ticket, row = parcel
+            del parcel
+            account = None if limiter.enter() else await admit(upload.key, len(upload.body))
             if interrupt.signal is not None:
                 limiter.release()
                 return
-            upload, ticket, row = parcel
-            del parcel
             tally.attempts += 1
             begun = clock()
             try:
@@ -268,26 +346,46 @@ class Pipeline:
                 limiter.release()
                 return
             except AsyncupError as error:
-                if not await self._try_again(upload, ticket, row, error):
-                    limiter.release()
+                if not await self._try_again(upload, ticket, row, error, account):
                     return
             else:
                 record(clock() - begun)
+                if account is not None:
+                    account.acknowledged += 1
+                    account.answered += 1
                 release(_weight(row))
                 ticket.settle(outcome, receipt.size)
+                limiter.release()
             del upload, row, ticket  # given back: a sender that waits for the next one must not hold them
-            limiter.release()
-            if limiter.limit != self._concurrency:
-                limiter.resize(self._concurrency)
+            if not self._has_begun:
+                self._begin()
 
-    async def _try_again(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError) -> bool:
+    async def _try_again(
+        self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError, account: Account | None
+    ) -> bool:
         """Go on after a first attempt that failed, until the row is settled; False when a drain came in between.
 
+        While it waits for another attempt, the row has no place, and another sender works in place of this one. But the
+        first row of a run keeps its place, since none may follow until it has its end, or has tried for so long that what
+        it meets seems to be its own; and where nothing succeeds any more the rows keep theirs, since others would only
+        come to wait as well.
+
         Raises:
-            AsyncupError: the run ends. Its place is not given back, so that nobody is sent after it.
+            AsyncupError: the run ends.
         """
+        self.gate.failed(error, account)
+        waits = (
+            error.disposition is Disposition.RETRY
+            and self._has_begun
+            and not self.gate.is_in_vain(self._tally.latency.count)
+        )
+        patience = None if self._has_begun else asyncio.get_running_loop().call_later(FIRST_SECONDS, self._begin)
+        if waits:
+            self.limiter.release()
+            self._away += 1
+            self._call.set()
         try:
-            receipt = await self._parts.sending.run(self._attempt, upload, error)
+            receipt = await self._parts.sending.run(self._attempt if waits else self._attempt_in_place, upload, error)
         except Interrupted:
             return False
         except AsyncupError as final:
@@ -296,13 +394,39 @@ class Pipeline:
             self._settle(row, ticket, Outcome.PUT, receipt.size)
         finally:
             del error  # it knows this frame, and the frame it: neither, nor the body, must wait for a collection
+            self._away -= waits
+            if patience is not None:
+                patience.cancel()
+        if not waits:
+            self.limiter.release()
         return True
 
     async def _attempt(self, upload: Upload) -> Receipt:
+        """One more attempt, at a place of its own."""
+        self._away -= 1
+        try:
+            account = await self.gate.admit(upload.key, len(upload.body))
+            try:
+                if self._interrupt.signal is not None:
+                    raise Interrupted
+                return await self._attempt_in_place(upload, account)
+            finally:
+                self.limiter.release()
+        finally:
+            self._away += 1
+
+    async def _attempt_in_place(self, upload: Upload, account: Account | None = None) -> Receipt:
         tally, begun = self._tally, time.perf_counter()
         tally.attempts += 1
-        receipt = await self._sink.put(upload)
+        try:
+            receipt = await self._sink.put(upload)
+        except AsyncupError as error:
+            self.gate.failed(error, account)
+            raise
         tally.latency.record(time.perf_counter() - begun)
+        if account is not None:
+            account.acknowledged += 1
+            account.answered += 1
         return receipt
 
     async def _refused(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError) -> None:
@@ -314,6 +438,10 @@ class Pipeline:
                 pass
             except ConnectionLost as gone:
                 raise Unreachable(gone.op, gone.subject, f"S3 no longer answers: {gone.message}", gone.hint) from error
+        if error.disposition is Disposition.SKIP:
+            self._tally.attempts -= not error.attempts  # it was settled without sending anything
+            self._settle(row, ticket, Outcome.SKIPPED)
+            return
         if error.disposition is not Disposition.DEAD_LETTER:
             raise error
         await self._fail(row, ticket, upload.key, error)
@@ -385,6 +513,8 @@ class Pipeline:
                 replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
             )
             self._saved, self.saved = position, True
+        elif self._parts.lease is not None and not final:
+            await self._parts.lease.keep()
         if final and (rest := watermark.open_letters()):
             await self._parts.dead_letters.append(rest)
 
@@ -395,11 +525,12 @@ class Pipeline:
                 self.watermark.settled(),
                 time.perf_counter() - self._started,
                 self.limiter.in_flight,
-                self._concurrency,
+                self.gate.level.limit,
                 tally.attempts,
                 tally.retries,
                 tally.throttled,
                 self.budget.used,
+                self.gate.level.reason,
             )
         )
 
@@ -410,6 +541,7 @@ class Pipeline:
         _cancel(producers)
         self._loads.close(discard=True)
         self._parcels.close(discard=True)
+        self.gate.open()
         self._observer.on_event(Draining(self._interrupt.name, self.limiter.in_flight, self._drain_timeout))
         asyncio.get_running_loop().call_later(self._drain_timeout, _cancel, senders)
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from asyncup.events import Event
-from asyncup.model import Checkpoint, DeadLetter, Key, Page, Receipt, Row, RowShape, Upload
+from asyncup.model import Checkpoint, DeadLetter, Key, Likeness, Listed, Page, Receipt, Row, RowShape, Upload
 
 
 class Source(Protocol):
@@ -85,6 +85,38 @@ class Sink(Protocol):
         ...
 
 
+class Objects(Protocol):
+    """What a destination holds: the reading half of a place that a `Sink` writes to. Nothing here changes anything."""
+
+    def pages(self, prefix: str) -> AsyncGenerator[Sequence[Listed], None]:
+        """Yield every object whose key begins with `prefix`, page by page; in the order that the destination has.
+
+        Raises:
+            DestinationRefused: it cannot be listed.
+            Unreachable, ConnectionLost, ServerFault, Throttled: all attempts were in vain.
+        """
+        ...
+
+    async def look(self, key: str) -> Listed | None:
+        """One object, or None when there is none. One call is one attempt.
+
+        Raises:
+            AsyncupError: with the disposition that fits.
+        """
+        ...
+
+    async def compare(self, upload: Upload, listed: Listed, *, deep: bool = False) -> Likeness | str:
+        """Compare an upload with the object of its key: what agrees, or in what they differ, as a sentence's end.
+
+        `deep` reads the whole object. One call is one attempt.
+
+        Raises:
+            ObjectMissing: it has gone since it was listed.
+            AsyncupError: with the disposition that fits.
+        """
+        ...
+
+
 class CheckpointStore(Protocol):
     """Where one job's checkpoint lives. One run at a time holds it."""
 
@@ -106,6 +138,18 @@ class CheckpointStore(Protocol):
         ...
 
 
+class Lease(Protocol):
+    """The right of one run to be the only one of its job, for a time."""
+
+    async def keep(self) -> None:
+        """Renew it where that is due. To be called every few seconds.
+
+        Raises:
+            StateLost: another run has it, or could have it by now.
+        """
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Where rows go that could not be published."""
 
@@ -118,6 +162,15 @@ class DeadLetterStore(Protocol):
         Raises:
             StateLost: they could not be written.
         """
+        ...
+
+
+class KeptLetters(DeadLetterStore, Protocol):
+    """Dead letters of this run and of those before it."""
+
+    @property
+    def letters(self) -> int:
+        """How many there are."""
         ...
 
 

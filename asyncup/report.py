@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asyncup.errors import AsyncupError
-from asyncup.model import Counts
+from asyncup.model import Counts, Key
 
 COMPLETE = "complete"
 PARTIAL = "partial"
@@ -28,7 +28,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class JobReport:
-    """One job's part of a run. `counts` is what this run settled; `settled_before` what earlier runs did."""
+    """One job's part of a run. `counts` is what this run settled; `settled_before` what earlier runs did.
+
+    `limit` is the number in flight that was found or asked for, `peak` the most there were, `level` says why it is so.
+    A retry says in `retried` whose rows it sent, and in `gone` how many of those were not in the database any more.
+    """
 
     name: str
     status: str
@@ -47,6 +51,9 @@ class JobReport:
     error: AsyncupError | None = None
     priced: bool = False
     destination: str = ""
+    retried: str | None = None
+    gone: int = 0
+    level: str = ""
 
     @property
     def total(self) -> int:
@@ -128,3 +135,73 @@ def error_to_json(error: AsyncupError) -> dict[str, Any]:
         "message": error.message,
         "hint": error.hint,
     }
+
+
+#: Differences that a verdict names; all are counted.
+DIFFERENCES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A row whose object is `missing` or `different`, or an `extra` object, which has no row and so no `key`."""
+
+    kind: str
+    key: Key | None
+    object_key: str | None
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        key = None if self.key is None else list(self.key)
+        return {"kind": self.kind, "key": key, "object_key": self.object_key, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `verify` found. `complete` when everything was compared.
+
+    `by_size` objects could be compared by their size alone; of `skipped` rows no object is expected; `limited` when only
+    some rows were read, and so no extra object was looked for.
+    """
+
+    complete: bool = False
+    rows: int = 0
+    objects: int = 0
+    missing: int = 0
+    different: int = 0
+    extra: int = 0
+    differences: tuple[Difference, ...] = ()
+    skipped: int = 0
+    by_size: int = 0
+    limited: bool = False
+    seconds: float = 0.0
+    error: AsyncupError | None = None
+    signal: int | None = None
+
+    @property
+    def status(self) -> str:
+        if not self.complete:
+            return ABORTED
+        return "different" if self.missing or self.different or self.extra else "same"
+
+    @property
+    def exit_code(self) -> int:
+        """0 same · 1 aborted · 2 only configuration mends it · 4 different · 128 + signal."""
+        if self.complete:
+            return 0 if self.status == "same" else 4
+        if self.error is not None:
+            return 2 if self.error.needs_configuration else 1
+        return 1 if self.signal is None else 128 + self.signal
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--output json` prints; every field is there in every outcome."""
+        return {
+            "version": SUMMARY_VERSION,
+            "status": self.status,
+            "rows": self.rows,
+            "objects": self.objects,
+            "missing": self.missing,
+            "different": self.different,
+            "extra": self.extra,
+            "differences": [difference.to_json() for difference in self.differences],
+            "error": None if self.error is None else error_to_json(self.error),
+        }

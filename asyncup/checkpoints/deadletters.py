@@ -10,10 +10,11 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from asyncup.checkpoints.codec import letter_header, letter_line
 from asyncup.checkpoints.files import sync_folder
 from asyncup.errors import StateLost, StateRefused
 from asyncup.model import DeadLetter
@@ -32,6 +33,7 @@ class DeadLetterFile:
         self._path = path
         self._job = job
         self._descriptor = -1
+        self._size = 0  # up to here the file is as it should be
         self.letters = 0
 
     @property
@@ -71,8 +73,7 @@ class DeadLetterFile:
                             letters += 1
             os.ftruncate(descriptor, whole if keep else 0)
             if not (whole and keep):
-                header = {"kind": KIND, "version": VERSION, "job": self._job}
-                os.write(descriptor, json.dumps(header, ensure_ascii=False).encode() + b"\n")
+                whole = _write(descriptor, letter_header(KIND, VERSION, self._job))
             os.fsync(descriptor)
             sync_folder(self._path.parent)
         except OSError as exc:
@@ -82,6 +83,7 @@ class DeadLetterFile:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        self._size = whole
         self.letters = letters
 
     async def append(self, letters: Sequence[DeadLetter]) -> None:
@@ -94,24 +96,23 @@ class DeadLetterFile:
             os.close(self._descriptor)
             self._descriptor = -1
             if not self.letters:
-                self._path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # an empty one does no harm
+                    self._path.unlink(missing_ok=True)
 
     def _append(self, letters: Sequence[DeadLetter]) -> None:
-        content = b"".join(_line(letter) for letter in letters)
-        size = os.fstat(self._descriptor).st_size
+        content = b"".join(letter_line(letter) for letter in letters)
         try:
-            while content:
-                content = content[os.write(self._descriptor, content) :]
+            os.ftruncate(self._descriptor, self._size)  # no half line of a write that failed
+            size = _write(self._descriptor, content)
             os.fsync(self._descriptor)
         except OSError as exc:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, size)  # no half line, should there be room again
             raise StateLost(
                 "write dead letters",
                 self.location,
                 f"a failed row cannot be recorded: {exc.strerror or exc}",
                 "make room there, then run the same command again",
             ) from exc
+        self._size += size
         self.letters += len(letters)
 
     def _check(self, head: bytes) -> None:
@@ -125,14 +126,51 @@ class DeadLetterFile:
         raise StateRefused("open dead letters", self.location, reason, "give another file with --dead-letters")
 
 
-def _line(letter: DeadLetter) -> bytes:
-    value = {
-        "key": list(letter.key),
-        "object_key": letter.object_key,
-        "error": letter.error,
-        "op": letter.op,
-        "message": letter.message,
-        "attempts": letter.attempts,
-        "time": letter.at,
-    }
-    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+def _write(descriptor: int, content: bytes) -> int:
+    """Write all of it, however small the steps are in which the disk takes it; how much it is."""
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    return len(content)
+
+
+async def read(path: Path) -> tuple[dict[str, Any], AsyncGenerator[bytes, None]]:
+    """The job of dead letters in a file, and their lines, some at a time.
+
+    Raises:
+        StateRefused: the file cannot be read, or is something else.
+    """
+
+    async def lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
+        try:
+            while some := await asyncio.to_thread(file.readlines, 1 << 16):
+                for line in some:
+                    yield line
+        finally:
+            file.close()
+
+    try:
+        file = await asyncio.to_thread(path.open, "rb")
+    except OSError as exc:
+        raise StateRefused("open dead letters", str(path), f"it cannot be read: {exc.strerror or exc}") from exc
+    try:
+        return job_of(await asyncio.to_thread(file.readline), str(path)), lines(file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def job_of(header: bytes | str, location: str) -> dict[str, Any]:
+    """The job in the line that dead letters begin with.
+
+    Raises:
+        StateRefused: it is no such line.
+    """
+    try:
+        value = json.loads(header)
+        if value["kind"] == KIND and value["version"] == VERSION:
+            job: dict[str, Any] = value["job"]
+            return job
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise StateRefused("open dead letters", location, "it does not hold dead letters of this version of asyncup")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from asyncup.checkpoints.codec import from_json, to_json, unreadable
 from asyncup.checkpoints.files import replace_file, sync_folder
 from asyncup.errors import StateLost, StateRefused
-from asyncup.model import Checkpoint, Counts
-
-VERSION = 1
+from asyncup.model import Checkpoint
 
 
 class FileCheckpoints:
@@ -54,22 +51,18 @@ class FileCheckpoints:
 
     def _load(self) -> Checkpoint | None:
         try:
+            sync_folder(self._path.parent)  # what this run builds on must not be undone by a power failure
             value = json.loads(self._path.read_bytes())
-            return _decoded(value)
         except FileNotFoundError:
             return None
         except OSError as exc:
             raise StateRefused("load checkpoint", self.location, exc.strerror or str(exc)) from exc
-        except (ValueError, KeyError, TypeError) as exc:
-            raise StateRefused(
-                "load checkpoint",
-                self.location,
-                "it is not a checkpoint of this version of asyncup",
-                "start over with --restart, or keep other state with --state or --name",
-            ) from exc
+        except ValueError as exc:
+            raise unreadable(self.location) from exc
+        return from_json(value, self.location)
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        content = json.dumps({"version": VERSION, **asdict(checkpoint)}, ensure_ascii=False, indent=1)
+        content = json.dumps(to_json(checkpoint), ensure_ascii=False, indent=1)
         try:
             replace_file(self._path, content.encode() + b"\n")
         except OSError as exc:
@@ -79,12 +72,3 @@ class FileCheckpoints:
                 f"it cannot be written: {exc.strerror or exc}",
                 "make room or rights there, then run the same command again",
             ) from exc
-
-
-def _decoded(value: Any) -> Checkpoint:
-    if value.pop("version") != VERSION:
-        raise ValueError("unknown version")
-    value["counts"] = Counts(**value["counts"])
-    if value["watermark"] is not None:
-        value["watermark"] = tuple(value["watermark"])
-    return Checkpoint(**value)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock, Timeout
 
+from asyncup.checkpoints.codec import from_json, unreadable
+from asyncup.checkpoints.lease import Holder
+from asyncup.checkpoints.owner import Owner
+from asyncup.checkpoints.places import Entry
 from asyncup.errors import StateRefused
 
 
@@ -45,12 +50,7 @@ class StateFolder:
 
     def file(self, name: str, suffix: str) -> Path:
         """The file of a job. Names that could not be file names are encoded, so that no two share a file."""
-        safe = quote(name, safe=" \"'()+,=@[]")
-        if safe.startswith("."):
-            safe = "%2E" + safe[1:]
-        if len(safe) > 160:
-            safe = safe[:120] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
-        return self.path / f"{safe}{suffix}"
+        return self.path / file_name(name, suffix)
 
     def lock(self, name: str) -> FileLock:
         """Take the job's lock; the kernel gives it back when the process ends, however it ends.
@@ -59,6 +59,7 @@ class StateFolder:
             StateRefused: another run holds it.
         """
         path = self.file(name, ".lock")
+        holder = _holder(path)
         lock = FileLock(path, mode=0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
@@ -66,12 +67,72 @@ class StateFolder:
             raise StateRefused(
                 "lock job",
                 name,
-                f"another run of this job is in progress (it holds {path})",
+                f"another run of this job is in progress{f': {holder}' if holder else ''} (it holds {path})",
                 "wait for it, or give this run a --name of its own",
             ) from None
         except OSError as exc:
             raise StateRefused("lock job", name, f"cannot lock {path}: {exc.strerror or exc}") from exc
+        with contextlib.suppress(OSError):  # it is only for people; the lock is the kernel's
+            path.write_text(json.dumps(Owner.here().to_json()) + "\n")
         return lock
+
+    def unlock(self, name: str, lock: FileLock) -> None:
+        """Give the job's lock back."""
+        with contextlib.suppress(OSError):
+            self.file(name, ".lock").write_text("")
+        lock.release()
+
+    def entries(self) -> list[Entry]:
+        """Every job whose state is here, by name. A folder that is not there holds none.
+
+        Raises:
+            StateRefused: it cannot be read.
+        """
+        try:
+            paths = sorted(self.path.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as exc:
+            raise StateRefused("read state", str(self.path), exc.strerror or str(exc)) from exc
+        return [self._entry(path) for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
+
+    def _entry(self, path: Path) -> Entry:
+        name, letters = unquote(path.stem), str(path.with_suffix(".dead-letters.jsonl"))
+        try:
+            checkpoint = from_json(json.loads(path.read_bytes()), str(path))
+        except StateRefused as exc:
+            return Entry(name, str(path), letters, error=exc)
+        except (OSError, ValueError):
+            return Entry(name, str(path), letters, error=unreadable(str(path)))
+        return Entry(checkpoint.name, str(path), letters, checkpoint, _holder(path.with_suffix(".lock")))
+
+
+def _holder(path: Path) -> Holder | None:
+    """Who holds a lock, None when nobody does."""
+    try:
+        owner = Owner.of(json.loads(path.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if os.name == "nt":
+        return Holder(owner)
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return Holder(owner)
+    return None
+
+
+def file_name(name: str, suffix: str) -> str:
+    """The file name of a job, or the last part of an object key. No two names give the same one."""
+    safe = quote(name, safe=" \"'()+,=@[]")
+    if safe.startswith("."):
+        safe = "%2E" + safe[1:]
+    if len(safe) > 160:
+        safe = safe[:120] + "-" + hashlib.sha256(name.encode()).hexdigest()[:16]
+    return safe + suffix
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -15,7 +15,7 @@ import typer
 import typer.main
 
 import asyncup
-from asyncup.cli import demo, sync
+from asyncup.cli import demo, retry, status, sync, verify
 
 app = typer.Typer(
     name="asyncup",
@@ -27,6 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command("sync", help=sync.HELP)(sync.sync)
+app.command("retry", help=retry.HELP)(retry.retry)
+app.command("verify", help=verify.HELP)(verify.verify)
+app.command("status", help=status.HELP)(status.status)
 app.command("demo", help=demo.HELP)(demo.demo)
 
 
@@ -96,17 +99,19 @@ def _usage_error(exc: typer.TyperException, arguments: list[str]) -> int:
     from asyncup.cli.presentation import close
     from asyncup.console.text import Redactor
     from asyncup.errors import UsageError
-    from asyncup.report import Report
+    from asyncup.report import Report, Verdict
 
-    known = [name for name in ("sync", "demo") if name in arguments[:1]]
+    known = [name for name in ("sync", "retry", "verify", "status", "demo") if name in arguments[:1]]
     hint = f"asyncup {' '.join([*known, '--help'])} shows what there is"
     error = UsageError("read flags", "command line", message[:1].lower() + message[1:].rstrip("."), hint)
-    return close(Report(error=error), json=_wants_json(arguments), redact=Redactor())
+    report = Verdict(error=error) if known == ["verify"] else Report(error=error)
+    return close(report, json=_wants_json(arguments), redact=Redactor())
 
 
 def _interrupted_early(signum: int, arguments: list[str]) -> int:
     from asyncup.cli.presentation import close
     from asyncup.console.text import Redactor
-    from asyncup.report import Report
+    from asyncup.report import Report, Verdict
 
-    return close(Report(signal=signum), json=_wants_json(arguments), redact=Redactor())
+    report = Verdict(signal=signum) if arguments[:1] == ["verify"] else Report(signal=signum)
+    return close(report, json=_wants_json(arguments), redact=Redactor())

@@ -8,10 +8,11 @@ import traceback
 from typing import Protocol
 
 from asyncup.console.plain import PlainView
-from asyncup.console.summary import error_text, json_summary, summary_lines
+from asyncup.console.summary import error_text, gone_line, json_summary, summary_lines
 from asyncup.console.text import Redactor
+from asyncup.console.verdict import verdict_lines
 from asyncup.events import Event
-from asyncup.report import Report
+from asyncup.report import Report, Verdict
 
 PROGRESS = ("auto", "live", "plain", "none")
 
@@ -36,7 +37,7 @@ def open_view(progress: str, redact: Redactor, *, quiet: bool) -> View:
     return PlainView(sys.stderr, redact)
 
 
-def close(report: Report, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
+def close(report: Report | Verdict, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
     """Print what is to be said at the end; returns the exit code."""
     if report.error is not None and verbosity >= 2:
         lines = traceback.format_exception(report.error)
@@ -45,7 +46,9 @@ def close(report: Report, *, json: bool, redact: Redactor, quiet: bool = False, 
         print(redact(line), file=sys.stderr)
     if json:
         print(json_summary(report, redact), flush=True)
+        for line in [] if quiet or isinstance(report, Verdict) else gone_line(report):
+            print(line, file=sys.stderr)
     elif not quiet:
-        for line in summary_lines(report):
+        for line in verdict_lines(report) if isinstance(report, Verdict) else summary_lines(report):
             print(redact(line), flush=True)
     return report.exit_code

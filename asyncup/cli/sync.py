@@ -9,14 +9,16 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import fields
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from asyncup.config import (
     ADDRESSING,
     CHECKSUMS,
+    IF_EXISTS,
     MIB,
     ON_NULL,
     S3_CLIENTS,
@@ -27,6 +29,14 @@ from asyncup.config import (
     secrets_of,
 )
 from asyncup.errors import AsyncupError, UsageError
+
+if TYPE_CHECKING:
+    from asyncup.cli.presentation import View
+    from asyncup.flow.interrupt import Interrupt
+    from asyncup.report import Report, Verdict
+
+#: What a command does on the event loop, watched by a view, until it is interrupted.
+Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Report | Verdict]]"
 
 HELP = """Copy the rows of a Postgres table or query to objects, one row one object.
 
@@ -216,7 +226,44 @@ def sync(
             "allow_collisions", "Take a template that may give two rows one object key; the later one wins.", OBJECT
         ),
     ] = False,
-    concurrency: Annotated[str | None, _option("concurrency", "PUTs in flight.", FLOW, "N")] = None,
+    if_exists: Annotated[
+        str | None,
+        _option(
+            "if_exists",
+            "What to do with a row whose object is there already; different compares size and checksum or ETag, by a "
+            "listing, and sends what is not the same.",
+            OBJECT,
+            "|".join(IF_EXISTS),
+        ),
+    ] = None,
+    concurrency: Annotated[
+        str | None,
+        _option(
+            "concurrency",
+            "Requests in flight: as many as bring more, found while it runs, or always N.",
+            FLOW,
+            "auto|N",
+            default="auto",
+        ),
+    ] = None,
+    max_concurrency: Annotated[
+        str | None,
+        _option(
+            "max_concurrency",
+            "The most that auto may have in flight.",
+            FLOW,
+            "N",
+            default="1000, or what open files allow",
+        ),
+    ] = None,
+    max_rate: Annotated[
+        str | None,
+        _option("max_rate", "Requests a second at most, repeated ones too.", FLOW, "N", default="no limit"),
+    ] = None,
+    max_bandwidth: Annotated[
+        str | None,
+        _option("max_bandwidth", "Bytes a second at most: 20MiB.", FLOW, "SIZE", default="no limit"),
+    ] = None,
     memory: Annotated[
         str | None,
         _option("memory", "Bound on the bytes held from read to acknowledged: 256MiB, 1GB.", FLOW, "SIZE"),
@@ -236,7 +283,13 @@ def sync(
         str | None, _option("max_failures", "Abort when more than N rows failed.", FLOW, "N", default="no limit")
     ] = None,
     state: Annotated[
-        str | None, _option("state", "Folder for checkpoints, locks and dead letters.", STATE, "DIR")
+        str | None,
+        _option(
+            "state",
+            "Where checkpoints, locks and dead letters are kept: a folder, s3://bucket/prefix, or postgres:schema.table.",
+            STATE,
+            "PLACE",
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -245,7 +298,7 @@ def sync(
     restart: Annotated[bool, _option("restart", "Forget an unfinished checkpoint and start over.", STATE)] = False,
     dead_letters: Annotated[
         str | None,
-        _option("dead_letters", "File for rows that failed.", STATE, "FILE", default="in the state folder"),
+        _option("dead_letters", "File for rows that failed.", STATE, "FILE", default="with the state"),
     ] = None,
     output: Annotated[
         str,
@@ -296,35 +349,60 @@ def sync(
 
 def run_sync(options: dict[str, Any], *, output: str, progress: str, verbosity: int, quiet: bool) -> int:
     """Run one job and present it; returns the exit code."""
+
+    def prepare() -> Run:
+        config = Config.of(**options)
+        from asyncup.app import execute
+
+        return lambda view, interrupt: execute(config, view, interrupt)
+
+    return present(prepare, options.get("dsn"), output=output, progress=progress, verbosity=verbosity, quiet=quiet)
+
+
+def present(
+    prepare: Callable[[], Run],
+    dsn: str | None,
+    *,
+    output: str,
+    progress: str,
+    verbosity: int,
+    quiet: bool,
+    failed: Callable[[AsyncupError], Report | Verdict] | None = None,
+) -> int:
+    """Run what `prepare` gives and present it; returns the exit code. No output holds a secret of `dsn`.
+
+    `failed` makes the report of a command line that is wrong, where it is another one than a run's.
+    """
     from asyncup.cli.presentation import PROGRESS, close, open_view
     from asyncup.console.text import Redactor
     from asyncup.report import Report
 
-    redact, json = Redactor(_environment_secrets()), output == "json"
+    redact, json = Redactor(secrets(dsn)), output == "json"
     try:
         for option, value, allowed in (("--output", output, ("text", "json")), ("--progress", progress, PROGRESS)):
             if value not in allowed:
                 raise UsageError("read flags", option, f"{value!r} is none of {', '.join(allowed)}")
-        config = Config.of(**options)
+        run = prepare()
     except AsyncupError as exc:
-        return close(Report(error=exc), json=json, redact=redact, verbosity=verbosity)
-    redact = Redactor(_environment_secrets() + secrets_of(config.dsn))
+        _name_variable(exc)
+        wrong = Report(error=exc) if failed is None else failed(exc)
+        return close(wrong, json=json, redact=redact, verbosity=verbosity)
     logging.basicConfig(
         level=logging.DEBUG if verbosity >= 3 else logging.WARNING if verbosity else logging.CRITICAL, stream=sys.stderr
     )
     view = open_view(progress, redact, quiet=quiet)
     try:
-        report = _run(config, view)
+        report = _run(run, view)
     finally:
         view.close()
+    _name_variable(report.error)
     return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity)
 
 
-def _run(config: Config, view: Any) -> Any:
-    from asyncup.app import execute
+def _run(run: Run, view: View) -> Report | Verdict:
     from asyncup.flow.interrupt import Interrupt
 
-    async def main() -> Any:
+    async def main() -> Report | Verdict:
         interrupt = Interrupt()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):
@@ -333,7 +411,7 @@ def _run(config: Config, view: Any) -> Any:
             except NotImplementedError:  # Windows
                 signal.signal(signum, lambda number, _frame: loop.call_soon_threadsafe(interrupt.request, number))
         try:
-            return await execute(config, view, interrupt)
+            return await run(view, interrupt)
         finally:  # what has come of the run is decided: a late signal must not make another exit code of it
             for signum in (signal.SIGINT, signal.SIGTERM):
                 with contextlib.suppress(NotImplementedError):  # Windows
@@ -350,6 +428,19 @@ def _run(config: Config, view: Any) -> Any:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())
+
+
+def _name_variable(error: AsyncupError | None) -> None:
+    """Name the variable in place of the flag, where the value that is wrong came from the environment."""
+    if error is not None and error.subject.startswith("--"):
+        variable = environment(error.subject[2:].replace("-", "_"))
+        given = any(word.partition("=")[0] == error.subject for word in sys.argv)
+        error.subject = variable if variable in os.environ and not given else error.subject
+
+
+def secrets(dsn: str | None) -> tuple[str, ...]:
+    """The secret texts of this run's connections; no output may hold them."""
+    return _environment_secrets() + secrets_of(dsn)
 
 
 def _environment_secrets() -> tuple[str, ...]:

@@ -82,10 +82,11 @@ class LiveView:
             " objects/s   ",
             (size(rates.bytes), "bold"),
             "/s   ",
-            (f"{progress.in_flight}", "bold"),
-            f" of {progress.limit} in flight   ",
             (size(progress.memory), "bold"),
-            " held",
+            " held   ",
+            (f"{progress.in_flight}", "bold"),
+            f" of {progress.limit} in flight",
+            (f" ({progress.reason})" if progress.reason else "", "dim"),
         )
         account = Text.assemble(
             (count(counts.put), "green"),

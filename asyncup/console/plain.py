@@ -7,7 +7,7 @@ from typing import TextIO
 
 from asyncup.console.rates import RateMeter
 from asyncup.console.text import Redactor, count, duration, plural, shown, size
-from asyncup.events import Draining, Event, Finished, Notice, Planned, Progress, RowFailed, Waiting
+from asyncup.events import Draining, Event, Finished, Listing, Notice, Planned, Progress, RowFailed, Waiting
 from asyncup.plan import Plan
 
 LINE_SECONDS = 5.0
@@ -27,10 +27,17 @@ def headline(plan: Plan) -> str:
     return line
 
 
+def level(progress: Progress) -> str:
+    """What the limit is, and why."""
+    return f" of {count(progress.limit)} ({progress.reason})" if progress.reason else ""
+
+
 def event_line(event: Event) -> str | None:
     """The line for an event that is not progress, or None."""
     if isinstance(event, Waiting):
         return f"{event.message}; trying again in {duration(event.seconds)} (attempt {event.attempt} failed)"
+    if isinstance(event, Listing):
+        return f"{plural(event.objects, 'object')} listed at the destination"
     if isinstance(event, RowFailed):
         letter = event.letter
         key = ", ".join("NULL" if part is None else part for part in letter.key)
@@ -51,6 +58,7 @@ class EventFilter:
     def __init__(self) -> None:
         self._failures = 0
         self._waited = -WAIT_SECONDS
+        self._listed = time.monotonic()
 
     def line(self, event: Event) -> str | None:
         if isinstance(event, RowFailed):
@@ -59,6 +67,10 @@ class EventFilter:
                 return "more rows failed; the dead-letter file has them all"
             if self._failures > SHOWN_FAILURES:
                 return None
+        if isinstance(event, Listing):
+            if time.monotonic() - self._listed < LINE_SECONDS:
+                return None
+            self._listed = time.monotonic()
         if isinstance(event, Waiting):
             now = time.monotonic()
             passing = event.attempt < SHOWN_ATTEMPT and event.seconds < 1
@@ -94,7 +106,7 @@ class PlainView:
                     eta = f", about {duration(rates.eta)} left" if rates.eta is not None else ""
                     self._write(
                         f"{duration(event.seconds)}: {plural(event.counts.rows, 'row')}, {done}"
-                        f"{rates.objects:,.0f} objects/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight, "
+                        f"{rates.objects:,.0f} objects/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight{level(event)}, "
                         f"{count(event.counts.failed)} failed{eta}"
                     )
         elif not isinstance(event, Finished):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import shlex
+from typing import Any, Protocol
 
 from asyncup.console.text import Redactor, count, duration, error_lines, plural, size
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report, Verdict
 
 #: S3 Standard in us-east-1, US dollars for 1,000 PUT requests (https://aws.amazon.com/s3/pricing/).
 DOLLARS_PER_1000_PUTS = 0.005
 
 #: Fields whose values are words of ours.
-_OURS = frozenset({"status", "type", "op"})
+_OURS = frozenset({"status", "type", "op", "kind"})
 _OPENINGS = {
     COMPLETE: "Complete",
     PARTIAL: "Complete, but rows failed",
@@ -21,7 +22,13 @@ _OPENINGS = {
 }
 
 
-def json_summary(report: Report, redact: Redactor) -> str:
+class Told(Protocol):
+    """What a command came to."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+def json_summary(report: Told, redact: Redactor) -> str:
     """The one object of `--output json`, on one line; in ASCII, so that any stdout can take it."""
     return json.dumps(_redacted(report.to_json(), redact))
 
@@ -47,6 +54,7 @@ def summary_lines(report: Report) -> list[str]:
     lines = [opening]
     if job.resumed:
         lines.append(f"  {plural(job.total, 'row')} over all runs since this checkpoint began")
+    lines += [f"  {line}" for line in gone_line(report)]
     if counts.put:
         rate = counts.put / job.seconds if job.seconds else 0.0
         lines.append(
@@ -55,6 +63,8 @@ def summary_lines(report: Report) -> list[str]:
         )
     if job.attempts and job.destination.startswith("s3:"):
         lines.append(f"  {_requests(job)}")
+    if job.level:
+        lines.append(f"  {count(job.limit)} in flight, {job.level}; {count(job.peak)} at most")
     if job.dead_letters is not None:
         lines.append(f"  the failed rows are in {job.dead_letters}")
     following = _next(job)
@@ -63,7 +73,14 @@ def summary_lines(report: Report) -> list[str]:
     return lines
 
 
-def error_text(report: Report) -> list[str]:
+def gone_line(report: Report) -> list[str]:
+    """How many of a retry's rows are not there any more, or nothing; JSON counts them among the skipped ones."""
+    gone = report.job.gone if report.job is not None else 0
+    be = "row is" if gone == 1 else "rows are"
+    return [f"{count(gone)} {be} gone: deleted, or no longer selected by --where or --query"] if gone else []
+
+
+def error_text(report: Report | Verdict) -> list[str]:
     """The error that ended the run, or nothing."""
     return [] if report.error is None else error_lines(report.error)
 
@@ -79,12 +96,18 @@ def _requests(job: JobReport) -> str:
 
 
 def _next(job: JobReport) -> str | None:
+    if job.status == COMPLETE and job.retried is not None:
+        what = f"Every row of {job.retried} is settled" if job.counts.rows else f"{job.retried} holds no rows"
+        return f"{what}; it may be deleted."
     if job.status == COMPLETE:
         return None
     if job.status == PARTIAL:
-        return "Next: mend the cause, then run the same command again; it copies every row anew."
+        line = f"Next: mend the cause, then send those rows again: asyncup retry {shlex.quote(job.dead_letters or '')}"
+        return line if job.retried is None else f"{line}; {job.retried} may be deleted."
     if job.error is not None and job.error.needs_configuration:
         return None
+    if job.retried is not None:
+        return f"Next: run the same command again; it sends every row of {job.retried}."
     if job.checkpoint is None:
         return "Next: run the same command again; it starts from the beginning."
     return f"Next: run the same command again; it resumes from the checkpoint {job.checkpoint}."

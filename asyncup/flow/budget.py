@@ -18,6 +18,11 @@ class Budget:
         self.peak = 0
         self._waiters = Waiters()
 
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits for it."""
+        return bool(self._waiters.queue)
+
     async def reserve(self, size: int) -> None:
         """Wait until `size` bytes fit, and hold them."""
 

@@ -17,6 +17,8 @@ class Interrupt:
         self.signal: int | None = None
         self._drain: Callable[[], None] | None = None
         self._abort: Callable[[], None] | None = None
+        self._watchers: list[Callable[[int], None]] = []
+        self._requests = 0
         self._event = asyncio.Event()
 
     @property
@@ -38,8 +40,17 @@ class Interrupt:
         """Nobody is running any more; requests are only remembered."""
         self._drain = self._abort = None
 
+    def watch(self, watcher: Callable[[int], None]) -> None:
+        """Tell `watcher` of every request, whoever is running, with its number from 1; at once of those that came."""
+        self._watchers.append(watcher)
+        if self._requests:
+            watcher(self._requests)
+
     def request(self, signum: int) -> None:
         """Ask to stop; ask again to stop at once."""
+        self._requests += 1
+        for watcher in self._watchers:
+            watcher(self._requests)
         if self.signal is None:
             self.signal = signum
             self._event.set()

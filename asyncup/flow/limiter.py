@@ -6,17 +6,22 @@ from asyncup.flow.waiters import Waiters
 
 
 class Limiter:
-    """A semaphore whose limit moves. Starts at `limit`; `peak` is the most that was ever in flight."""
+    """A semaphore whose limit moves. Starts at `limit`; `peak` is the most that was ever in flight.
+
+    A guarded one lets nobody enter without waiting: whoever guards it sends them to `acquire` when their time has come.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._door = limit  # the limit for those who do not wait
+        self._is_guarded = False
         self.in_flight = 0
         self.peak = 0
         self._waiters = Waiters()
 
     def enter(self) -> bool:
         """Take a place without waiting; False when there is none, or when others wait for it."""
-        if self.in_flight >= self.limit or self._waiters.queue:
+        if self.in_flight >= self._door or self._waiters.queue:
             return False
         self.in_flight += 1
         if self.in_flight > self.peak:  # noqa: PLR1730 - a call of max would cost more than all the rest
@@ -25,9 +30,8 @@ class Limiter:
 
     async def acquire(self) -> None:
         """Wait for a place; places are given in the order in which they are asked for."""
-        if self.enter():
-            return
-        await self._waiters.wait(self._has_place)
+        if self.in_flight >= self.limit or self._waiters.queue:
+            await self._waiters.wait(self._has_place)
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         if self._waiters.queue and self._has_place():
@@ -42,7 +46,13 @@ class Limiter:
     def resize(self, limit: int) -> None:
         """Change the limit; those above it finish, nobody is cut off."""
         self.limit = limit
+        self.guard(self._is_guarded)
         self._waiters.wake(limit - self.in_flight)
+
+    def guard(self, is_guarded: bool) -> None:
+        """From now on nobody enters without waiting, or everybody again for whom there is a place."""
+        self._is_guarded = is_guarded
+        self._door = 0 if is_guarded else self.limit
 
     def _has_place(self) -> bool:
         return self.in_flight < self.limit

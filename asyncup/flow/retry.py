@@ -26,7 +26,7 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: the most attempts for one answered request, the first included.
-        elapsed: no attempt begins later than this after the first one failed.
+        elapsed: no attempt is decided on later than this after the first one failed; the budget may still delay it.
         first_elapsed: the same for a server that has never answered.
         base, throttled_base: the first ceiling of the jittered delay, doubled with each attempt.
         cap: the highest ceiling.
@@ -84,7 +84,10 @@ class Retrier:
             Interrupted: a drain began while waiting.
         """
         if failed is not None and failed.disposition is not Disposition.RETRY:
-            raise failed
+            try:
+                raise failed
+            finally:
+                failed = None  # it knows this frame, and the frame it: what the frames hold must not wait for a collection
         failures: tuple[type[AsyncupError], ...] = ()
         first_failure: float | None = None
         while True:
@@ -105,6 +108,8 @@ class Retrier:
                 self._on_retry(error, len(failures), delay)
             else:
                 self.answered = True
+                if first_failure is not None and self._budget is not None:
+                    self._budget.give_back()
                 return result
             if not await self._sleep(delay) or not await self._granted():
                 raise Interrupted
@@ -128,7 +133,8 @@ class Retrier:
         if error.disposition is not Disposition.RETRY:
             return None
         policy = self._policy
-        delay = policy.delay(error, len(failures), self._dice)
+        # a row that met a reset, a fault and a throttle has met nothing three times
+        delay = policy.delay(error, failures.count(type(error)), self._dice)
         limit = policy.elapsed if self.answered else policy.first_elapsed
         if isinstance(error, Unreachable) and elapsed < limit:
             delay = min(delay, limit - elapsed)  # it gets all of its time: long jitter must not cut it short

@@ -1,7 +1,8 @@
 """The bound on all retries of a run together, so that a server in trouble is not buried under second attempts.
 
-Within any ten seconds there are at most half as many retries as successes, and a hundred in any case. What goes beyond
-waits; nothing is ever dropped for it. Finagle and the SDKs of AWS bound retries alike, but give up what is beyond:
+Within any ten seconds there are at most half as many retries as successes, and a hundred in any case. A retry that
+succeeds does not count: a server that is well again takes at once what waited for it. What goes beyond waits; nothing
+is ever dropped for it. Finagle and the SDKs of AWS bound retries alike, but give up what is beyond:
 https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/.
 """
 
@@ -43,6 +44,11 @@ class RetryBudget:
             retries.append(now)
             return 0.0
         return min(_PATIENCE, max(0.01, retries[0] + WINDOW - now))
+
+    def give_back(self) -> None:
+        """A retry that leave was taken for has succeeded."""
+        if self._retries:
+            self._retries.popleft()
 
     def _recent(self, now: float) -> float:
         """Successes in the last `WINDOW` seconds, by the looks that were taken; evenly spread between two of them."""

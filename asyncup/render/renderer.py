@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from asyncup.errors import RowRefused
-from asyncup.model import Row, RowShape, Upload
+from asyncup.model import Row, RowShape, Upload, tuple_of
 from asyncup.names import written
 from asyncup.render.headers import compile_headers
 from asyncup.render.headertemplates import HeaderTemplates
@@ -61,7 +61,7 @@ class Renderer:
         check_object_key(key)
         if self._guard is not None:
             self._guard(row)
-        return Upload(key, body, self._headers(row, key))
+        return tuple_of(Upload, (key, body, self._headers(row, key)))
 
     def _null(self, row: Row) -> str:
         """The first column of the object key that is NULL in this row."""

@@ -13,11 +13,12 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from asyncup.errors import DestinationRefused, RowRefused, ServerFault
+from asyncup.errors import DestinationRefused, ObjectExists, RowRefused, ServerFault
 from asyncup.model import Receipt, Upload
 
 #: What only this one file cannot have.
@@ -36,8 +37,18 @@ _ROW_ERRORS = frozenset(
 _RUN_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 #: What may end when somebody makes room.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+#: File systems without hard links say one of these.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK})
+#: Asks to create an object, and never to replace one.
+_CREATE = ("if-none-match", "*")
+_PART = re.compile(r"\.asyncup-[0-9a-f]{32}\.part(?:\.[0-9]+)?")
 #: Segments that name no file of their own.
 _DOTS = frozenset({"", ".", ".."})
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of this name is one that a run has begun and not finished."""
+    return name.startswith(".asyncup-") and _PART.fullmatch(name) is not None
 
 
 class DirectorySink:
@@ -84,6 +95,7 @@ class DirectorySink:
                 "change the template in --to",
             )
         path = os.path.join(self._real_root, *segments)
+        create = _CREATE in upload.headers
         folder = os.path.dirname(path)
         temporary = os.path.join(folder, f".asyncup-{hashlib.sha256(upload.key.encode()).hexdigest()[:32]}.part")
         with self._lock:
@@ -91,13 +103,22 @@ class DirectorySink:
                 temporary += f".{threading.get_ident()}"
             self._parts.add(temporary)
         try:
+            if create:
+                _look(path)
             if folder not in self._folders:
                 self._make_folder(folder, upload.key)
             with open(temporary, "wb") as file:
                 file.write(upload.body)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            if create and _link(temporary, path):
+                os.unlink(temporary)
+            else:
+                os.replace(temporary, path)
+        except _Taken as exc:
+            with contextlib.suppress(OSError):  # a run that was killed between the two may have left it behind
+                os.unlink(temporary)
+            raise ObjectExists("put", upload.key, "there is a file of this name already") from exc
         except OSError as exc:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
@@ -113,6 +134,39 @@ class DirectorySink:
             raise RowRefused("put", key, f"its folder leads out of {self._root} through a symbolic link")
         os.makedirs(folder, exist_ok=True)
         self._folders.add(folder)
+
+
+class _Taken(Exception):
+    """A file has the name that another was to have."""
+
+
+def _look(path: str) -> None:
+    """Raise _Taken when something has the name, and OSError when that is a folder: then it is no object's."""
+    if os.path.lexists(path):
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise _Taken
+
+
+def _link(temporary: str, path: str) -> bool:
+    """Give the file a second name if nothing has it: a link, unlike a rename, replaces nothing.
+
+    False where there are no links; then it was only looked, so that a file that comes in between is replaced.
+
+    Raises:
+        _Taken: something has it.
+    """
+    try:
+        os.link(temporary, path)
+    except FileExistsError as exc:
+        _look(path)
+        raise _Taken from exc
+    except OSError as exc:
+        if exc.errno not in _NO_LINKS:
+            raise
+        _look(path)
+        return False
+    return True
 
 
 def _mapped(exc: OSError, key: str) -> RowRefused | DestinationRefused | ServerFault:

@@ -66,10 +66,10 @@ class KeyChoice:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL and its arguments, all of them text."""
+    """SQL and its arguments, all of them text; a tuple is an array."""
 
     sql: str
-    arguments: tuple[str | int, ...] = ()
+    arguments: tuple[str | int | Key, ...] = ()
 
 
 def choose_key(relation: Relation, requested: Sequence[str] | None) -> KeyChoice:
@@ -181,6 +181,37 @@ class Keyset:
             tuple(arguments),
         )
 
+    def chosen(self, keys: Sequence[Key], inline: int) -> Statement:
+        """The rows that have one of those keys, in the order of `keys`, with bodies of up to `inline` bytes.
+
+        Each row is as `page` gives it, but for the column before the size: the place of its key in `keys`, from 1.
+        The keys come as one array for each column, so that any number of them is one statement. The relation and its
+        condition stand by themselves in brackets, where no name of ours can be taken for one of theirs; what follows
+        OFFSET 0 is done with the rows that were found, whichever way the planner joins.
+        """
+        alias = quote(self.relation.alias)
+        given = "given" if self.relation.alias != "given" else "given_"
+        places = range(len(self.key.columns))
+        conditions = [
+            f"{self._column(column.name)} {'=' if column.not_null or not self.key.proven else 'IS NOT DISTINCT FROM'} "
+            f"{given}.k{n}::{column.type}"
+            for n, column in enumerate(self.key.columns)
+        ]
+        keys_given = [f"{given}.k{n}" for n in places]
+        columns = [f"{self._column(column.name)}::text AS c{n}" for n, column in enumerate(self.columns)]
+        outer = [f"p.k{n}" for n in places] + [f"p.c{n}" for n in range(len(columns))]
+        where = f"\nWHERE (\n{self.where}\n)" if self.where is not None else ""
+        return Statement(
+            f"SELECT {', '.join(outer)}, p.place, octet_length(p.body), "
+            "CASE WHEN octet_length(p.body) <= $1::int THEN p.body END\n"
+            f"FROM (SELECT {', '.join([*keys_given, *columns])}, {given}.place, {self._body()} AS body\n"
+            f"FROM unnest({', '.join(f'${n}::text[]' for n in range(2, len(places) + 2))}) WITH ORDINALITY "
+            f"AS {given}({', '.join(f'k{n}' for n in places)}, place)\n"
+            f"JOIN (SELECT * FROM {self.relation.sql} AS {alias}{where}) AS {alias} ON {' AND '.join(conditions)}\n"
+            "OFFSET 0) AS p\nORDER BY p.place",
+            (inline, *zip(*keys, strict=True)),
+        )
+
     def one_body(self, key: Key) -> Statement:
         """The body of the row with that key."""
         conditions, arguments = [], []
@@ -210,6 +241,16 @@ class Keyset:
         """All rows without a limit, to ask the planner how many there are."""
         where = f"\nWHERE (\n{self.where}\n)" if self.where is not None else ""
         return Statement(f"SELECT 1 FROM {self.relation.sql} AS {quote(self.relation.alias)}{where}")
+
+    def behind(self, after: Key) -> Statement | None:
+        """All rows behind a key, for the same purpose; None where the key is read in several phases."""
+        if len(self.phases) > 1:
+            return None
+        everything = self.everything().sql
+        left = ", ".join(self._column(column.name) for column in self.key.columns)
+        right = ", ".join(f"${number}::text::{column.type}" for number, column in enumerate(self.key.columns, 1))
+        joint = "AND" if self.where is not None else "WHERE"
+        return Statement(f"{everything}\n{joint} ({left}) > ({right})", tuple(part or "" for part in after))
 
     def _column(self, name: str) -> str:
         return f"{quote(self.relation.alias)}.{quote(name)}"

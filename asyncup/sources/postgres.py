@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -30,6 +32,8 @@ from asyncup.sources.usersql import embeddable
 R = TypeVar("R")
 
 CONNECT_TIMEOUT = 10.0
+#: Seconds; the last one is in milliseconds.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4, "TCP_USER_TIMEOUT": 120_000}
 #: The most rows of a page; more would save no time and hold more memory.
 MAX_PAGE_ROWS = 5000
 _FIRST_PAGE_ROWS = 250
@@ -70,6 +74,8 @@ class Request:
 class Session:
     """One connection, made when it is needed, and dropped when anything about it is in doubt."""
 
+    _begin = _BEGIN
+
     def __init__(self, dsn: str | None, retrier: Retrier) -> None:
         self._dsn = dsn
         self._retrier = retrier
@@ -88,13 +94,14 @@ class Session:
         error: AsyncupError
         try:
             connection = await self._connected()
-            await connection.execute(_BEGIN)
+            await connection.execute(self._begin)
             result = await work(connection)
             await connection.execute("COMMIT")
         except asyncpg.PostgresError as exc:
-            error = _from_server(exc, op, subject)
-        except (asyncpg.InterfaceError, ValueError) as exc:
-            if self._connection is None:
+            error = self._refusal(exc, op, subject)
+        except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as exc:
+            # the driver calls it an internal error when the server's last words come between two statements
+            if self._connection is None and not isinstance(exc, asyncpg.InternalClientError):
                 # the driver's own words may be trusted; Python's quote the part that it stumbled over: a password
                 known = isinstance(exc, asyncpg.InterfaceError)
                 error = ConfigError(
@@ -117,7 +124,14 @@ class Session:
         else:
             return result
         self.drop()
-        raise error
+        try:
+            raise error
+        finally:
+            del error  # it knows this frame, and the frames it: with them a page of rows would wait for a collection
+
+    def _refusal(self, exc: Any, op: str, subject: str) -> AsyncupError:
+        """The error for what the server said."""
+        return _from_server(exc, op, subject)
 
     def _place(self) -> str:
         """Where the database is, as far as the settings say; for messages."""
@@ -132,6 +146,7 @@ class Session:
         if self._connection is None or self._connection.is_closed():
             self._connection = None
             self._connection = await asyncpg.connect(self._dsn, timeout=CONNECT_TIMEOUT)
+            _keep_alive(self._connection)
         return self._connection
 
     def drop(self) -> None:
@@ -233,6 +248,35 @@ class PostgresSource:
                 phase += 1
                 after = None
 
+    @property
+    def page_rows(self) -> int:
+        """How many rows make a page now, by the rows seen so far."""
+        return self._page_rows(None, None)
+
+    async def chosen(self, keys: Sequence[Key]) -> Sequence[Row]:
+        """The rows that have one of these keys, in the order of `keys`; none for a key whose row has gone.
+
+        Before the body's size stands the place of the row's key in `keys`, from 1.
+
+        Raises:
+            SourceRefused: several rows have one key.
+        """
+        rows = await self._read(self._keyset.chosen(keys, self.page_bytes // len(keys)))
+        for row, following in itertools.pairwise(rows):
+            if row[-3] == following[-3]:
+                raise _several(self.relation.label, self.shape.key(row))
+        if rows:
+            self._learn(rows)
+        return rows
+
+    async def estimated_behind(self, after: Key) -> int | None:
+        """About how many rows are behind a key, as the planner sees it; None when it cannot say."""
+        statement = self._keyset.behind(after)
+        if statement is None:
+            return None
+        rows = await self._read(replace(statement, sql=f"EXPLAIN (FORMAT JSON) {statement.sql}"))
+        return _planned_rows(rows)
+
     async def body(self, row: Row) -> bytes | None:
         """See `Source.body`."""
         rows = await self._read(self._keyset.one_body(self.shape.key(row)))
@@ -283,13 +327,7 @@ class PostgresSource:
         if not self.key.proven:
             twice = next((row for row in rows if row[-3] == TWICE), None)
             if twice is not None:
-                raise SourceRefused(
-                    "read",
-                    self.relation.label,
-                    f"several rows have the key ({', '.join(str(part) for part in self.shape.key(twice))}); "
-                    "one would overwrite or hide another",
-                    "give a --key whose columns together are different for every row",
-                )
+                raise _several(self.relation.label, self.shape.key(twice))
             if any(None in self.shape.key(row) for row in rows):
                 raise _null_in_key(self._keyset)
             rows = rows[1:] if rows and rows[0][-3] == AGAIN else rows
@@ -301,6 +339,21 @@ class PostgresSource:
                 "the comparison operators of the key's type are inconsistent; give another --key",
             )
         return rows
+
+
+def _keep_alive(connection: Any) -> None:
+    """Notice a server that has vanished without a word within two minutes, and keep firewalls from forgetting the flow.
+
+    What the system does not have (macOS, Windows) is left out. Source: https://man7.org/linux/man-pages/man7/tcp.7.html.
+    """
+    transport = connection._transport  # noqa: SLF001 - the driver gives no other way to its socket
+    found = transport.get_extra_info("socket") if transport is not None else None
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        if hasattr(socket, name):
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _check_columns(relation: Relation, request: Request) -> None:
@@ -346,12 +399,24 @@ def _null_in_key(keyset: Keyset) -> SourceRefused:
     )
 
 
+def _several(label: str, key: Key) -> SourceRefused:
+    return SourceRefused(
+        "read",
+        label,
+        f"several rows have the key ({', '.join(str(part) for part in key)}); one would overwrite or hide another",
+        "give a --key whose columns together are different for every row",
+    )
+
+
 async def _estimate(connection: Any, keyset: Keyset) -> int | None:
     """The planner's estimate of the rows; planning a page as well shows mistakes in the SQL before anything is sent."""
     page = keyset.page(0, None, 1, 0)
     await connection.fetch(f"EXPLAIN {page.sql}", *page.arguments)
-    rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {keyset.everything().sql}")
+    return _planned_rows(await connection.fetch(f"EXPLAIN (FORMAT JSON) {keyset.everything().sql}"))
 
+
+def _planned_rows(rows: Sequence[Row]) -> int | None:
+    """How many rows a plan expects."""
     try:
         return int(json.loads(rows[0][0])[0]["Plan"]["Plan Rows"])
     except (LookupError, TypeError, ValueError):

@@ -93,12 +93,17 @@ def _method(effort: Effort) -> str:
 def _read(path: Path) -> Results:
     try:
         return Results.from_json(json.loads(path.read_text()))
-    except (OSError, ValueError) as exc:  # JSON's errors are ValueErrors
-        raise ValueError(f"{path}: {exc}") from exc
+    except OSError as exc:
+        raise ValueError(f"{path}: {exc.strerror}") from exc
+    except (ValueError, LookupError, TypeError) as exc:  # JSON's errors are ValueErrors
+        raise ValueError(f"{path} does not hold what scripts/bench writes with --json: {exc}") from exc
 
 
 def _share(text: str) -> float:
-    return float(text.rstrip("%")) / 100
+    try:
+        return float(text.rstrip("%")) / 100
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share, such as 10%") from None
 
 
 def _sections(text: str) -> list[str]:

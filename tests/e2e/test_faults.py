@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
+from hashlib import md5
 from pathlib import Path
 
 import pytest
 
+from asyncup.bench.simulator.launch import simulator
+from asyncup.bench.simulator.store import digest_of
 from asyncup.embedded.postgres import embedded_postgres
 from tests.conftest import Bucket, Database, Program
 from tests.e2e.test_sync import check_shape
@@ -62,3 +66,80 @@ def test_a_database_that_is_gone_for_a_while_is_waited_for(
     assert "trying again in" in run.stderr
     assert run.summary["put"] == ROWS
     assert bucket.objects() == EXPECTED
+
+
+@pytest.mark.parametrize("fault", ["hang", "hang-after", "slow-read"])
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_server_that_hangs_holds_nobody_back(
+    connected: Program, database: Database, fault: str, signals: int
+) -> None:
+    """The drain ends at its deadline, a second signal ends it at once; what was not acknowledged was not put."""
+    database.sql(TABLE)
+    # not the first ones, so that some are acknowledged; bodies of 17 MiB go in parts
+    database.sql("UPDATE docs SET content = repeat('x', 17 << 20) WHERE id = 45")
+    with simulator("--keep", "digest", "--slow-read", "1", "--fault", f"{fault}=100%,skip=40,on=put+part") as s3:
+        process = connected.start(
+            *SYNC, "--to=s3://bucket/{id}.txt", f"--endpoint-url={s3.endpoint_url}", "--drain-timeout=2s"
+        )
+        while s3.counters()["faults"].get(fault, 0) < 4:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        begun = time.monotonic()
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        run = connected.finish(process)
+        took = time.monotonic() - begun
+        acknowledged = s3.counters()["answers"].get("200", 0)
+        stored = s3.objects("bucket")["objects"]
+    assert run.code == 130, run.stderr
+    check_shape(run.summary)
+    assert run.summary["status"] == "interrupted"
+    assert took < (4 if signals == 1 else 2)
+    assert 40 <= run.summary["put"] <= min(stored, acknowledged)
+    assert run.summary["failed"] == 0
+
+
+#: Everything that a server may do to a request and that another attempt mends.
+STORM = (
+    *("slowdown=4%", "error=3%", "unavailable=1%", "reset=2%", "reset-after=2%", "truncated=1%", "garbage=1%", "html=1%"),
+    *("request-timeout=1%", "conflict=1%", "aborted=1%", "kms-throttle=1%", "hang=0.2%", "hang-after=0.2%"),
+    *("slow-read=0.5%", "complete-error=100%,times=1", "bad-digest=100%,times=1,key=/12.", "wrong-etag=100%,times=1,key=/13."),
+)
+
+
+def storm(*options: str) -> list[str]:
+    """Options of a simulator that does all of that, and checks signatures."""
+    faults = [f"{fault},on=put+part+create+complete" if "on=" not in fault else fault for fault in STORM]
+    account = f"{KEYS['AWS_ACCESS_KEY_ID']},{KEYS['AWS_SECRET_ACCESS_KEY']}"
+    return [*(f"--fault={fault}" for fault in faults), "--keep=digest", f"--verify={account}", *options]
+
+
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+}
+
+
+@pytest.mark.parametrize("rows", [ROWS, pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("client", ["wire", "botocore"])
+def test_every_row_comes_through_a_storm(connected: Program, database: Database, rows: int, client: str) -> None:
+    database.sql(TABLE)
+    database.sql(f"INSERT INTO docs SELECT n, 'body ' || n FROM generate_series({ROWS + 1}, {rows}) n")
+    database.sql("UPDATE docs SET content = repeat('x', 17 << 20) WHERE id IN (7, 900)")
+    large = md5(md5(b"x" * (16 << 20)).digest() + md5(b"x" * (1 << 20)).digest()).hexdigest() + "-2"
+    with simulator(*storm("--latency", "lognormal:2ms,1", "--seed", "7")) as s3:
+        run = connected(
+            *("sync", "--table=docs", "--body=content", "--output=json", "--to=s3://bucket/docs/{id}.txt"),
+            *(f"--s3-client={client}", f"--endpoint-url={s3.endpoint_url}", "--attempt-timeout=2s"),
+            **KEYS,
+        )
+        counters, found = s3.counters(), s3.objects("bucket")
+    assert run.code == 0, run.stderr
+    check_shape(run.summary)
+    assert (run.summary["put"], run.summary["failed"]) == (rows, 0)
+    etags = ((f"docs/{n}.txt", large if n in (7, 900) else md5(b"body %d" % n).hexdigest()) for n in range(1, rows + 1))
+    assert found["digest"] == digest_of(etags)
+    assert found["uploads"] == 0, "no multipart upload is left open"
+    assert set(counters["faults"]) == {fault.partition("=")[0] for fault in STORM}, "each of them happened"
+    assert run.summary["retries"] > rows * 0.15

@@ -30,7 +30,7 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
 def test_help_names_every_flag_with_its_default(asyncup: Program) -> None:
     run = asyncup("sync", "--help", COLUMNS="200")
     assert run.code == 0
-    for words in ("--table", "--concurrency", "Default: 64", "Default: 256MiB", "Default: skip", "Exit codes"):
+    for words in ("--table", "--concurrency", "Default: auto", "Default: 256MiB", "Default: skip", "Exit codes"):
         assert words in run.stdout
 
 

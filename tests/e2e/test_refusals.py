@@ -146,3 +146,10 @@ def test_a_traceback_is_shown_only_when_asked_for(connected: Program, database: 
     command = ["sync", "--table=document", "--to=null:"]
     assert "Traceback" not in connected(*command, "-v").stderr
     assert "Traceback" in connected(*command, "-vv").stderr
+
+
+@pytest.mark.parametrize(("flags", "named"), [([], "ASYNCUP_MEMORY"), (["--memory=none"], "--memory")])
+def test_a_wrong_value_is_blamed_on_where_it_came_from(asyncup: Program, flags: list[str], named: str) -> None:
+    run = asyncup("sync", "--table=t", "--to=null:", "--output=json", *flags, ASYNCUP_MEMORY="much")
+    assert run.code == 2
+    assert run.summary["error"]["subject"] == named

@@ -189,7 +189,8 @@ def test_the_dead_letters_of_a_resumed_run_are_those_of_its_rows_and_no_others(
         "INSERT INTO docs SELECT n, CASE WHEN n NOT IN (603, 2000) THEN 'x' END FROM generate_series(1, 3000) n"
     )
     command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", "--body=content", "--on-null=fail"]
-    first = connected(*command, "--max-failures=1", "--output=json")
+    # rows are rendered no further ahead of those that were sent than this
+    first = connected(*command, "--max-failures=1", "--output=json", "--concurrency=8")
     assert first.code == 1
     assert first.summary["failed"] == 2
     assert first.summary["dead_letters"] is not None

@@ -77,9 +77,9 @@ def test_the_live_view_shows_where_the_run_stands_and_gives_the_terminal_back(
     for words in ("objects/s", "put", "%"):
         assert words in text
     if columns == 120:
-        assert "of 64 in flight" in text
+        assert " in flight (finding the level)" in text
         assert "of 2,000 rows by the planner's estimate" in text
-    assert "Complete: 2,000 rows" in text.splitlines()[-3]
+    assert "Complete: 2,000 rows" in text.splitlines()[-4]
     for line in text.splitlines():
         if "objects/s   " in line or " put   " in line:
             assert len(line.strip()) <= columns, "a line that is redrawn must not wrap"

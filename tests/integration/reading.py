@@ -126,6 +126,8 @@ async def check_exactly_once(
 ) -> PostgresSource:
     """With every page size, and behind every row's key: exactly the rows that follow, in order, each once.
 
+    And by their keys, from the last to the first, the same rows again, bodies included.
+
     `expected` are the texts of `column`, one a row; `resumed` are the page sizes of the readings that start in the
     middle. Gives a source, for what else there is to check.
     """
@@ -141,4 +143,13 @@ async def check_exactly_once(
                 key = reader.shape.key(row)
                 behind = [later[place] for later in await rows(reader, key)]
                 assert behind == expected[position:], f"page size {size}, after {key}"
+        backwards = list(reversed(found))
+        again = await reader.chosen([reader.shape.key(row) for row in backwards]) if found else []
+        assert [parts(reader, row) for row in again] == [parts(reader, row) for row in backwards], "by their keys"
+        assert [row[-3] for row in again] == list(range(1, len(found) + 1))
         return reader
+
+
+def parts(reader: PostgresSource, row: Row) -> tuple[Any, ...]:
+    """A row without what its statement says of it: key, columns, size and body."""
+    return (*row[: reader.shape.keys + len(reader.shape.columns)], *row[-2:])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from asyncup.errors import DestinationRefused, PayloadCorrupted, RowRefused
+from asyncup.errors import DestinationRefused, ObjectExists, PayloadCorrupted
 from asyncup.model import Headers, Upload
 from asyncup.render.headervalues import disposition_value, metadata_value
 from asyncup.sinks.s3 import S3Settings, S3Sink
@@ -216,7 +216,7 @@ async def test_an_object_that_must_not_exist_is_not_replaced(
     sink = await sinks.open(lane, moto_bucket.server.endpoint_url, moto_bucket.name)
     condition = (("if-none-match", "*"),)
     await sink.put(Upload("key", body, condition))
-    with pytest.raises(RowRefused, match="PreconditionFailed"):
+    with pytest.raises(ObjectExists):
         await sink.put(Upload("key", body[::-1], condition))
     assert await asyncio.to_thread(moto_bucket.objects) == {"key": body}
     assert await asyncio.to_thread(moto_bucket.uploads) == []

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from asyncup.events import Event
+from asyncup.flow.gate import Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.flow.tally import Tally
@@ -43,6 +44,7 @@ class FakeRun:
         checkpoint: Checkpoint = FRESH,
         checkpoints: MemoryCheckpoints | None = None,
         concurrency: int = 8,
+        limits: Limits | None = None,
         memory: int = 64 << 20,
         drain_timeout: float = 30.0,
         max_failures: int | None = None,
@@ -69,7 +71,7 @@ class FakeRun:
                 tally=self.tally,
                 interrupt=self.interrupt,
             ),
-            concurrency=concurrency,
+            limits=limits or Limits(concurrency),
             memory=memory,
             drain_timeout=drain_timeout,
             max_failures=max_failures,

@@ -76,3 +76,10 @@ def test_a_repeated_flag_is_one_value_in_each_line_of_the_environment(
         (("c", "three four"), ("d", "{y}")),
         (("a", "one two"),),
     ]
+
+
+def test_a_retry_takes_connections_and_speed_and_nothing_that_would_make_another_job_of_it() -> None:
+    command: Any = typer.main.get_command(main.app)
+    taken = {parameter.name for parameter in command.commands["retry"].params}
+    assert {"dsn", "endpoint_url", "region", "profile", "concurrency", "memory", "max_failures", "state"} <= taken
+    assert not {"table", "query", "where", "key", "to", "body", "metadata", "on_null", "name", "limit"} & taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -19,9 +20,11 @@ from asyncup.config import (
     SSE,
     STORAGE_CLASSES,
     Config,
+    StatePlace,
     flag,
     parse_duration,
     parse_size,
+    parse_state,
     secrets_of,
 )
 from asyncup.errors import UsageError
@@ -118,7 +121,18 @@ def test_what_is_no_duration_is_refused_with_examples(option: str, text: str) ->
         ({"limit": "-1"}, "--limit", "not be negative"),
         ({"limit": "1.5"}, "--limit", "not a whole number"),
         ({"concurrency": "0"}, "--concurrency", "at least 1"),
-        ({"concurrency": "auto"}, "--concurrency", "not a whole number"),
+        ({"concurrency": "many"}, "--concurrency", "'many' is not a whole number, and not auto"),
+        ({"concurrency": "10001"}, "--concurrency", "at most 10,000"),
+        ({"max_concurrency": "0"}, "--max-concurrency", "at least 1"),
+        ({"max_concurrency": "auto"}, "--max-concurrency", "not a whole number"),
+        ({"max_concurrency": "10001"}, "--max-concurrency", "at most 10,000"),
+        ({"concurrency": "9", "max_concurrency": "8"}, "--concurrency", "9 is more than --max-concurrency 8"),
+        ({"max_rate": "0"}, "--max-rate", "such as --max-rate 500"),
+        ({"max_rate": "nan"}, "--max-rate", "more than 0"),
+        ({"max_rate": "inf"}, "--max-rate", "more than 0"),
+        ({"max_rate": "fast"}, "--max-rate", "'fast' is not a number of requests a second"),
+        ({"max_bandwidth": "0"}, "--max-bandwidth", "such as --max-bandwidth 20MiB"),
+        ({"max_bandwidth": "fast"}, "--max-bandwidth", "write it as 64MiB"),
         ({"memory": "0"}, "--memory", "256MiB"),
         ({"max_attempts": "0"}, "--max-attempts", "at least 1"),
         ({"attempt_timeout": "0"}, "--attempt-timeout", "more than 0"),
@@ -157,8 +171,23 @@ def test_what_is_no_duration_is_refused_with_examples(option: str, text: str) ->
         ({"body": "a b"}, "--body", '"row" for the row as JSON'),
         ({"body": ""}, "--body", '"row" for the row as JSON'),
         ({"ca_bundle": "no/such.pem"}, "--ca-bundle", "there is no file no/such.pem"),
-        ({"state": "s3://bucket/state"}, "--state", "state is kept in a folder"),
-        ({"state": "postgres:public.state"}, "--state", "state is kept in a folder"),
+        ({"state": ""}, "--state", "names no place"),
+        ({"state": "a\0b"}, "--state", "names no place"),
+        ({"state": "s3:bucket/state"}, "--state", "s3://bucket/prefix"),
+        ({"state": "S3://bucket/state"}, "--state", "s3://bucket/prefix"),
+        ({"state": "s3:///state"}, "--state", "names no bucket"),
+        ({"state": "s3://bucket/{id}"}, "--state", "is no prefix"),
+        ({"state": "s3://bucket/a//b"}, "--state", "is no prefix"),
+        ({"state": "s3://bucket/a/../b"}, "--state", "is no prefix"),
+        ({"state": "gs://bucket/state"}, "--state", "no place for state"),
+        ({"state": "file:///folder"}, "--state", "--state DIR"),
+        ({"state": "postgres:state"}, "--state", "postgres:schema.table"),
+        ({"state": "postgres:a.b.c"}, "--state", "postgres:schema.table"),
+        ({"state": "postgres:"}, "--state", "postgres:schema.table"),
+        ({"state": 'postgres:a."b'}, "--state", "postgres:schema.table"),
+        ({"state": "postgres:a." + "b" * 51}, "--state", "too long"),
+        ({"state": "postgresql://user:secret@host/db"}, "--state", "that of --dsn"),
+        ({"state": "postgres://user:secret@host/db"}, "--state", "that of --dsn"),
     ],
 )
 def test_every_refusal_names_its_flag_and_says_what_would_be_right(
@@ -179,7 +208,7 @@ def test_an_option_that_does_not_exist_is_refused_with_the_nearest_that_does() -
 def test_options_that_are_none_keep_their_default_and_false_is_a_value() -> None:
     config = Config.of(**RIGHT, concurrency=None, on_null=None, restart=False, page_size="auto")
     assert config == Config(**RIGHT)
-    assert (config.concurrency, config.memory, config.on_null, config.page_size) == (64, 256 << 20, "skip", None)
+    assert (config.concurrency, config.memory, config.on_null, config.page_size) == (None, 256 << 20, "skip", None)
 
 
 def test_texts_from_flags_and_values_from_callers_come_to_the_same(tmp_path: Path) -> None:
@@ -190,6 +219,9 @@ def test_texts_from_flags_and_values_from_callers_come_to_the_same(tmp_path: Pat
         "page_size": "10",
         "limit": "0",
         "concurrency": "8",
+        "max_concurrency": "9",
+        "max_rate": "2.5",
+        "max_bandwidth": "1MiB",
         "max_attempts": "3",
         "max_failures": "0",
         "memory": "1KiB",
@@ -203,6 +235,9 @@ def test_texts_from_flags_and_values_from_callers_come_to_the_same(tmp_path: Pat
         "page_size": 10,
         "limit": 0,
         "concurrency": 8,
+        "max_concurrency": 9,
+        "max_rate": 2.5,
+        "max_bandwidth": 1 << 20,
         "max_attempts": 3,
         "max_failures": 0,
         "memory": 1024,
@@ -339,3 +374,41 @@ def test_a_dsn_that_cannot_be_taken_apart_is_a_secret_as_a_whole() -> None:
 
 def test_the_flag_of_an_option_is_its_name_with_dashes() -> None:
     assert flag("max_attempts") == "--max-attempts"
+
+
+@pytest.mark.parametrize(
+    ("state", "place"),
+    [
+        (".asyncup", StatePlace("folder", ".asyncup")),
+        ("s3", StatePlace("folder", "s3")),
+        ("C:\\state", StatePlace("folder", "C:\\state")),
+        ("s3://bucket", StatePlace("s3", "bucket")),
+        ("s3://bucket/", StatePlace("s3", "bucket")),
+        ("s3://my.bucket/a/b=1/", StatePlace("s3", "my.bucket", "a/b=1")),
+        ("postgres:ops.State", StatePlace("postgres", "ops", "state")),
+        ('postgres:"Op s" . "St""ate"', StatePlace("postgres", "Op s", 'St"ate')),
+    ],
+)
+def test_state_is_a_folder_a_prefix_or_a_table(state: str, place: StatePlace) -> None:
+    assert Config.of(**RIGHT, state=state).state == state
+    assert parse_state(state) == place
+
+
+def test_what_is_kept_of_a_configuration_gives_it_again_without_secrets() -> None:
+    config = Config.of(
+        **RIGHT,
+        **STORED,
+        key='id, "B c"',
+        where="id > 1",
+        memory="1MiB",
+        drain_timeout="1m",
+        limit=3,
+        state="s3://bucket/state",
+        dsn="postgresql://user:secret@host/db",
+        restart=True,
+        no_verify_etag=True,
+    )
+    kept = json.loads(json.dumps(config.kept()))
+    assert Config.of(**kept) == dataclasses.replace(config, dsn=None, restart=False)
+    assert "secret" not in json.dumps(kept)
+    assert Config(**RIGHT).kept() == RIGHT

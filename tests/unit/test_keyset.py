@@ -212,6 +212,25 @@ def test_a_null_in_any_column_of_an_unproven_key_is_looked_for() -> None:
     assert 'WHERE ("docs"."created" IS NULL OR "docs"."Rank" IS NULL) LIMIT 1' in statement.sql
 
 
+def test_chosen_rows_are_joined_to_one_array_for_each_key_column_outside_of_the_condition_s_reach() -> None:
+    statement = keyset(CREATED, ID, columns=(TENANT,), where="live -- only").chosen([(None, "7"), ("now", "8")], 99)
+    assert statement == Statement(
+        "SELECT p.k0, p.k1, p.c0, p.place, octet_length(p.body), "
+        "CASE WHEN octet_length(p.body) <= $1::int THEN p.body END\n"
+        'FROM (SELECT given.k0, given.k1, "docs"."tenant"::text AS c0, given.place, "docs"."body" AS body\n'
+        "FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS given(k0, k1, place)\n"
+        'JOIN (SELECT * FROM "public"."docs" AS "docs"\nWHERE (\nlive -- only\n)) AS "docs" '
+        'ON "docs"."created" IS NOT DISTINCT FROM given.k0::timestamp with time zone AND '
+        '"docs"."id" = given.k1::bigint\n'
+        "OFFSET 0) AS p\nORDER BY p.place",
+        (99, (None, "now"), ("7", "8")),
+    )
+
+
+def test_a_key_that_nothing_proves_has_no_null_to_be_found() -> None:
+    assert "DISTINCT" not in keyset(CREATED, proven=False).chosen([("now",)], 1).sql
+
+
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
@@ -232,13 +251,14 @@ def test_names_are_quoted_and_values_are_arguments_whatever_is_in_them(
     for statement, expected in (
         (pages.page(0, tuple(key), 3, 1), plain.page(0, tuple(key), 3, 1)),
         (pages.one_body(tuple(key)), plain.one_body(tuple(key))),
+        (pages.chosen([tuple(key)], 1), plain.chosen([tuple(key)], 1)),
     ):
         # the same statement as for plain names, with the quoted names in their places
         parts = re.split(r'"(c0|c1|c2|t)"', expected.sql)
         rebuilt = "".join(quote(names[part]) if number % 2 else part for number, part in enumerate(parts))
         assert statement.sql == rebuilt
         assert statement.arguments == expected.arguments
-        assert list(statement.arguments)[-2:] == key
+        assert [*statement.arguments][-2:] in (key, [(part,) for part in key])
 
 
 def test_placeholders_are_numbered_through_and_each_has_its_argument() -> None:

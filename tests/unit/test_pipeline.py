@@ -56,6 +56,7 @@ async def test_the_number_of_tasks_does_not_depend_on_the_number_of_rows() -> No
         "asyncup-reader",
         "asyncup-feeder",
         "asyncup-keeper",
+        "asyncup-steersman",
         "asyncup-save",
     }
 
@@ -95,6 +96,20 @@ async def test_a_refusal_of_the_first_upload_ends_the_run_before_others_are_sent
         await run.run()
     assert sink.attempts == 1
     assert run.checkpoints.saved == [], "nothing is settled, so nothing binds the next run"
+
+
+async def test_a_first_upload_that_keeps_failing_does_not_hold_up_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It succeeds only when all others have."""
+    monkeypatch.setattr("asyncup.pipeline.FIRST_SECONDS", 0.05)
+
+    def fault(upload: Upload, _attempt: int) -> AsyncupError | None:
+        poisoned = upload.key == key(1) and len(sink.objects) < 49
+        return ServerFault("put", upload.key, "no") if poisoned else None
+
+    sink = FaultySink(fault)
+    run = FakeRun(MemorySource(bodies(50)), sink, max_attempts=1_000_000)
+    assert await run.run() is True
+    assert list(sink.objects)[-1] == key(1)
 
 
 async def test_the_watermark_waits_for_the_oldest_open_row() -> None:

@@ -41,6 +41,10 @@ def test_a_complete_run_says_what_it_did_and_what_it_cost_and_nothing_is_next() 
     ]
 
 
+def test_the_level_is_said_and_why_it_is_there() -> None:
+    assert "  64 in flight, more brings nothing; 60 at most" in lines(level="more brings nothing")
+
+
 def test_only_a_destination_that_takes_requests_is_said_to_have_cost_some() -> None:
     assert "requests" not in "".join(lines(destination="file:///out/{id}"))
 
@@ -56,6 +60,12 @@ def test_a_resumed_run_says_how_much_all_its_runs_did() -> None:
     assert "  3,023 rows over all runs since this checkpoint began" in lines(resumed=True, settled_before=2000)
 
 
+@pytest.mark.parametrize(("gone", "said"), [(0, ""), (1, "  1 row is gone"), (1200, "  1,200 rows are gone")])
+def test_a_retry_says_how_many_rows_are_gone(gone: int, said: str) -> None:
+    assert "".join(line for line in lines(retried="file", gone=gone) if " gone" in line).startswith(said)
+    assert any(" gone" in line for line in lines(retried="file", gone=gone)) == bool(gone)
+
+
 def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
     assert lines(counts=Counts(skipped=1), attempts=0, seconds=0.0) == [
         "Complete: 1 row in 0.0s: 0 put, 1 skipped, 0 failed"
@@ -68,7 +78,7 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
         (
             {"status": PARTIAL, "dead_letters": "x.dead-letters.jsonl"},
             "Complete, but rows failed: ",
-            "Next: mend the cause, then run the same command again; it copies every row anew.",
+            "Next: mend the cause, then send those rows again: asyncup retry x.dead-letters.jsonl",
         ),
         (
             {"status": INTERRUPTED},
@@ -85,13 +95,33 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
             "Interrupted: ",
             "Next: run the same command again; it starts from the beginning.",
         ),
+        (
+            {"status": PARTIAL, "dead_letters": "it's.jsonl", "retried": "old.jsonl"},
+            "Complete, but rows failed: ",
+            """Next: mend the cause, then send those rows again: asyncup retry 'it'"'"'s.jsonl'; old.jsonl may be deleted.""",
+        ),
+        (
+            {"status": INTERRUPTED, "checkpoint": None, "retried": "old.jsonl"},
+            "Interrupted: ",
+            "Next: run the same command again; it sends every row of old.jsonl.",
+        ),
+        (
+            {"status": COMPLETE, "retried": "old.jsonl"},
+            "Complete: ",
+            "Every row of old.jsonl is settled; it may be deleted.",
+        ),
+        (
+            {"status": COMPLETE, "retried": "old.jsonl", "counts": Counts()},
+            "Complete: ",
+            "old.jsonl holds no rows; it may be deleted.",
+        ),
     ],
 )
 def test_a_run_that_is_not_complete_says_what_to_do_next(changes: dict[str, object], opening: str, last: str) -> None:
     said = lines(**changes)
     assert said[0].startswith(opening)
     assert said[-1] == last
-    assert ("  the failed rows are in x.dead-letters.jsonl" in said) == ("dead_letters" in changes)
+    assert (f"  the failed rows are in {changes.get('dead_letters')}" in said) == ("dead_letters" in changes)
 
 
 def test_running_again_is_not_advised_where_only_another_configuration_helps() -> None:

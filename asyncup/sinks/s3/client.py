@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import botocore
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
@@ -132,7 +133,23 @@ class _PlainSession(AIOHTTPSession):  # type: ignore[misc, unused-ignore]  # stu
 
     async def _get_session(self, proxy_url: str | None) -> SimpleNamespace:
         session = await super()._get_session(proxy_url)  # type: ignore[misc, unused-ignore]
-        return SimpleNamespace(request=partial(session.request, allow_redirects=False))
+        return SimpleNamespace(request=partial(session.request, allow_redirects=False, middlewares=(_once,)))
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Send a conditional request once, whatever becomes of its connection.
+
+    aiohttp sends a PUT again when a connection of its pool turns out to be closed. The answer to the second one would
+    hide that the first one was carried out, so for these the error is made one that aiohttp does not mend.
+    """
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+        if "If-None-Match" not in request.headers:
+            raise
+        raise aiohttp.ClientPayloadError(str(exc)) from exc
 
 
 async def open_client(settings: S3Settings) -> ControlClient:
@@ -165,7 +182,10 @@ async def open_client(settings: S3Settings) -> ControlClient:
     except (BotoCoreError, ClientError) as exc:
         raise from_botocore(exc, "connect", place) from exc
     except ValueError as exc:
-        raise DestinationRefused("connect", place, str(exc), "check --endpoint-url, --region and --profile") from exc
+        url = settings.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or ""
+        whole = "://" in url or not url
+        hint = "check --endpoint-url, --region and --profile" if whole else f"write the endpoint as https://{url}"
+        raise DestinationRefused("connect", place, str(exc), hint) from exc
     except OSError as exc:
         raise DestinationRefused("find credentials", place, str(exc), "check --profile and ~/.aws/config") from exc
     stack = AsyncExitStack()

@@ -115,6 +115,7 @@ _OPERATIONS = frozenset(
         "ListObjectsV2",
         "HeadObject",
         "GetObject",
+        "DeleteObject",
     }
 )
 #: What to do when nobody answers.
@@ -200,6 +201,8 @@ def from_tls(exc: BaseException, op: str, subject: str, *, accepted: bool) -> As
     if accepted and "CERTIFICATE_VERIFY_FAILED" not in str(exc):
         return Unreachable(op, subject, f"S3 cannot be reached: TLS failed: {exc}", REACH)
     hint = "give the server's authority with --ca-bundle, or check --endpoint-url"
+    if any(sign in str(exc).lower() for sign in ("wrong version number", "wrong_version_number", "record layer")):
+        hint = "it does not seem to speak TLS: write --endpoint-url with http://"
     return DestinationRefused(op, subject, f"TLS failed: {exc}", hint)
 
 

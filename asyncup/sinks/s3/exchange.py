@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from asyncup.model import tuple_of
+
 #: An answer to a PUT is a few hundred bytes, an error a few thousand; more than this is read by nobody.
 MAX_ANSWER = 128 << 10
 #: Bodies up to here are written together with their head; longer ones in slices, as fast as the peer takes them.
@@ -201,10 +203,13 @@ class Connection(asyncio.Protocol):
             return  # of a second answer
         status = self._parser.get_status_code()
         if 200 > status >= 100:
-            self._forget()  # an interim answer (RFC 9110, section 15.2); the final one is still to come
+            self._stage = _NOTHING  # an interim answer (RFC 9110, section 15.2); the final one is still to come
+            self._headers.clear()
+            self._body.clear()
         else:
             self._reusable = self._parser.should_keep_alive()
-            self._answer = Answer(status, self._head, b"".join(self._body) if self._body else b"")
+            body = b"".join(self._body) if self._body else b""
+            self._answer = tuple_of(Answer, (status, self._head, body, True))
 
     # --- how an exchange ends ---------------------------------------------------------------------------------
 
@@ -217,16 +222,12 @@ class Connection(asyncio.Protocol):
             if early:
                 answer = answer._replace(whole=False)
         else:
-            self._received = 0
-            self._forget()
+            self._received, self._stage, self._answer = 0, _NOTHING, None
+            self._headers.clear()
+            if self._body:
+                self._body.clear()
         if waiter is not None and not waiter.done():
             waiter.set_result(answer)
-
-    def _forget(self) -> None:
-        self._stage, self._answer = _NOTHING, None
-        self._headers.clear()
-        if self._body:
-            self._body.clear()
 
     def _cut_off(self) -> None:
         """Nobody needs the rest of an endless body, but its head may say enough; it is no success in any case."""

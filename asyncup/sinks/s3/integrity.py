@@ -12,6 +12,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from asyncup.errors import ConnectionLost, PayloadCorrupted
+from asyncup.model import tuple_of
 from asyncup.sinks.s3.providers import Provider
 from asyncup.sinks.s3.signing import UNSIGNED_PAYLOAD
 
@@ -63,7 +64,7 @@ class Integrity:
         if self.algorithm == "crc32":
             checksum = b64encode(crc32(body).to_bytes(4, "big")).decode()
         known = None if self._etag_is_md5 is False else md5(body, usedforsecurity=False).hexdigest()
-        return Seal(payload, checksum, known)
+        return tuple_of(Seal, (payload, checksum, known))
 
     def agrees(self, seal: Seal, etag: str | None) -> bool:
         """Whether the ETag is what was to be expected, or nobody expects anything."""

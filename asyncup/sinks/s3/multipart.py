@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from asyncup.errors import AsyncupError, ConnectionLost
+from asyncup.flow.ending import to_its_end
 from asyncup.flow.retry import Retrier
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3.client import ControlClient
@@ -83,7 +84,7 @@ class Multipart:
             done = await self._send_parts(upload, upload_id)
             etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, done), None)
         except BaseException:
-            await _to_its_end(self._abort(upload.key, upload_id))
+            await to_its_end(self._abort(upload.key, upload_id), "asyncup-abort-multipart")
             raise
         if etag is None:
             raise ConnectionLost("put", upload.key, "S3 no longer knows the multipart upload: it begins anew")
@@ -99,7 +100,7 @@ class Multipart:
         try:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:
-            await _to_its_end(self._abandon(upload.key, creating))
+            await to_its_end(self._abandon(upload.key, creating), "asyncup-abort-multipart")
             raise
         upload_id = answer.get("UploadId")
         if not upload_id:
@@ -197,17 +198,6 @@ class Multipart:
             given["endpoint_url"] = self._control.endpoint_url
         words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
         return shlex.join(["aws", "s3api", operation, *words])
-
-
-async def _to_its_end(ending: Coroutine[Any, Any, None]) -> None:
-    """Wait for what has a deadline of its own, even when whoever waits is cancelled again."""
-    task = asyncio.create_task(ending, name="asyncup-abort-multipart")
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError:
-            continue
-    task.result()
 
 
 def _is_gone(exc: BaseException | None) -> bool:

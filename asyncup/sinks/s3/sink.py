@@ -17,6 +17,7 @@ from asyncup.sinks.s3.client import ControlClient, open_client
 from asyncup.sinks.s3.compatible import CompatibleLane
 from asyncup.sinks.s3.errors import from_botocore
 from asyncup.sinks.s3.integrity import Integrity
+from asyncup.sinks.s3.listing import S3Objects
 from asyncup.sinks.s3.multipart import Multipart
 from asyncup.sinks.s3.providers import provider_of
 from asyncup.sinks.s3.resolve import WireUnfit, open_wire
@@ -59,14 +60,18 @@ class S3Sink:
         return self._control.is_aws
 
     @property
-    def control(self) -> ControlClient:
-        """The client for everything that is no upload; it is this sink's to close."""
-        return self._control
+    def honours_conditions(self) -> bool | None:
+        """Whether `If-None-Match: *` is known to keep a PUT from replacing an object; None when nobody promises it."""
+        return provider_of(urlsplit(self._control.endpoint_url).hostname or "").honours_conditions
 
     @property
     def endpoint_url(self) -> str:
         """Where it talks to, as botocore resolved it."""
         return self._control.endpoint_url
+
+    def objects(self, retrier: Retrier) -> S3Objects:
+        """What the bucket holds, asked through this sink's client; `retrier` tries the pages of a listing again."""
+        return S3Objects(self._settings, self._control, retrier)
 
     async def check(self) -> None:
         """See `Sink.check`. A refusal to list proves nothing about writing, so only a missing bucket is final."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from html import unescape
 
 from asyncup.errors import AsyncupError, ConnectionLost, Unreachable
-from asyncup.model import Headers, Receipt, Upload
+from asyncup.model import Headers, Receipt, Upload, tuple_of
 from asyncup.sinks.s3.clock import ServerClock
 from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, REACH, SKEWED, from_status, from_tls, seconds_to_wait
 from asyncup.sinks.s3.exchange import INLINE_BODY, Answer, Connection, ExchangeError
@@ -78,11 +78,37 @@ class WireLane:
         self.accepted = False
 
     async def put(self, upload: Upload) -> Receipt:
-        """See `Sink.put`."""
+        """See `Sink.put`.
+
+        Nearly every row goes over a connection that is there, in one write; what is different for the others is in
+        `_send`.
+        """
         key, body, headers = upload
         size, integrity = len(body), self._integrity
         seal = integrity.seal(body) if size <= THREAD_BYTES else await integrity.seal_apart(body)
-        answer = await self._send("put", key, "", headers, body, seal)
+        pool, framer, signer, now = self._pools[-1], self._framer, self._signer, time.time()
+        head, connection = b"", None
+        if size <= INLINE_BODY and now < self._credentials_due:
+            if signer is not None:
+                signer.set_clock(now)
+            head = framer.head(self._base + encode_path(key), "", headers, size, seal)
+            connection = pool.take()
+        if connection is None:
+            answer = await self._send("put", key, "", headers, body, seal)
+        else:
+            connection.deadline = self._clock() + self._patience(size)
+            try:
+                answer = await connection.request(head + body)
+            except ExchangeError as exc:
+                _check_silence(exc, "put", key, headers)
+                answer = await self._send("put", key, "", headers, body, seal)
+            except BaseException:
+                connection.abort()
+                raise
+            else:
+                if answer.status >= 300:
+                    self._learn(answer, framer, connection)
+                pool.give_back(connection)
         etag = answer.etag
         # S3 names an ETag and sends no body; a 200 with another body comes from something in between
         if answer.status != 200 or not answer.whole or not (etag or answer.header(b"content-length") == "0"):
@@ -90,7 +116,7 @@ class WireLane:
         if not integrity.agrees(seal, etag):
             integrity.judge(seal, etag, answer.header(ENCRYPTION), "put", key)
         self.accepted = True
-        return Receipt(key, size, etag)
+        return tuple_of(Receipt, (key, size, etag))
 
     async def put_part(self, key: str, upload_id: str, number: int, body: memoryview) -> tuple[str, str | None]:
         """Store one part of a multipart upload; its ETag and its checksum.
@@ -137,20 +163,16 @@ class WireLane:
                 else:
                     answer = await connection.stream(head, body)
             except ExchangeError as exc:
-                # a connection that was closed while nobody used it tells nothing, except to a conditional request,
-                # which may have been carried out
-                if pooled and exc.silent and not _is_conditional(headers):
-                    connection = None
-                    continue
-                raise ConnectionLost(op, key, str(exc)) from exc
+                _check_silence(exc, op, key, headers, pooled=pooled)
+                connection = None
             except BaseException:
                 connection.abort()
                 raise
-            if answer.status >= 300:
-                self._learn(answer, framer)
-                connection.abort()  # as AWS advises after a 503; and who refuses a body may not have read it all
-            pool.give_back(connection)
-            return answer
+            else:
+                if answer.status >= 300:
+                    self._learn(answer, framer, connection)
+                pool.give_back(connection)
+                return answer
 
     def _refused(self, answer: Answer, op: str, key: str) -> AsyncupError:
         """The error that an answer comes to which is no success of this request."""
@@ -180,11 +202,12 @@ class WireLane:
         except (OSError, RuntimeError) as exc:  # RuntimeError: uvloop's, of a connection that ended while it was made
             raise _unreachable(op, key, str(exc) or exc.__class__.__name__) from exc
 
-    def _learn(self, answer: Answer, framer: Framer) -> None:
+    def _learn(self, answer: Answer, framer: Framer, connection: Connection) -> None:
         """Take from a refusal what concerns the requests to come.
 
         What one with other credentials, or to another place, was refused for is mended already.
         """
+        connection.abort()  # as AWS advises after a 503; and who refuses a body may not have read it all
         code = _text(_CODE, answer)
         if answer.status == 503:
             self._pools[-1].look_elsewhere()
@@ -244,8 +267,17 @@ class WireLane:
         )
 
 
-def _is_conditional(headers: Headers | None) -> bool:
-    return headers is not None and any(name.startswith("if-") for name, _ in headers)
+def _check_silence(exc: ExchangeError, op: str, key: str, headers: Headers | None, *, pooled: bool = True) -> None:
+    """Let an exchange be made again that broke because a connection was closed while nobody used it.
+
+    That tells nothing, except to a conditional request, which may have been carried out.
+
+    Raises:
+        ConnectionLost: it broke in another way.
+    """
+    is_conditional = headers is not None and any(name.startswith("if-") for name, _ in headers)
+    if not (pooled and exc.silent) or is_conditional:
+        raise ConnectionLost(op, key, str(exc)) from exc
 
 
 def _text(pattern: re.Pattern[bytes], answer: Answer) -> str:

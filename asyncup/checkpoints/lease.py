@@ -1,0 +1,159 @@
+"""How long a lease is surely ours, and how long to insist on a request to the server that keeps it.
+
+A lease is taken for a minute and renewed with every save, and every quarter of a minute where nothing is saved. Time is
+counted from before the request that took or renewed it, so that it ends here before it ends at the server, whatever the
+clocks of the two say. A run that cannot renew it until then stops: another one may have taken over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from asyncup.checkpoints.owner import Owner
+from asyncup.errors import AsyncupError, StateLost, StateRefused
+from asyncup.flow.interrupt import Interrupt
+from asyncup.flow.retry import Retrier, RetryPolicy
+
+R = TypeVar("R")
+
+LEASE_SECONDS = 60.0
+RENEWAL_SECONDS = 15.0
+#: What a run gives the server at its end to take the lease back; otherwise it runs out by itself.
+RELEASE_SECONDS = 5.0
+#: What a request gets when there is no time left: after a machine slept, the lease may still be nobody else's.
+_LEAST_SECONDS = 5.0
+#: What a request gets beyond the drain's own time, and after the second signal.
+_DRAIN_SECONDS = 5.0
+_ABORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A run that holds the lock of a job. `until` is when its lease ends unless it is renewed, by the server's clock."""
+
+    owner: Owner
+    until: str | None = None
+
+    def __str__(self) -> str:
+        until = f", its lease until {self.until} unless it is renewed" if self.until else ""
+        return f"{self.owner}, since {self.owner.since}{until}"
+
+
+def refused(name: str, holder: Holder, seconds: float) -> StateRefused:
+    """The error for a job that another run holds."""
+    return StateRefused(
+        "lock job",
+        name,
+        f"another run of this job is in progress: {holder}",
+        f"wait for it (one that was killed lets go after {seconds:g} seconds), or give this run a --name of its own",
+    )
+
+
+class Tenure:
+    """The time for which a lease is ours. Times in seconds.
+
+    `on_retry` is told of every attempt that failed and of the wait for the next one.
+    """
+
+    def __init__(
+        self,
+        interrupt: Interrupt,
+        drain_timeout: float,
+        on_retry: Callable[[AsyncupError, int, float], None] = lambda *_: None,
+        *,
+        seconds: float = LEASE_SECONDS,
+        renewal: float = RENEWAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self.seconds = seconds
+        self._renewal = renewal
+        self._drain_timeout = drain_timeout
+        self._on_retry = on_retry
+        self._clock = clock
+        self._dice = dice
+        self._begun = clock()
+        self._end: float | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._lost: StateLost | None = None
+        interrupt.watch(self._interrupted)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to renew the lease."""
+        return self._clock() - self._begun >= self._renewal
+
+    @property
+    def left(self) -> float:
+        """Seconds for which nobody else can have the lease."""
+        return self._begun + self.seconds - self._clock()
+
+    async def insist(
+        self, call: Callable[[], Awaitable[R]], op: str, subject: str, *, extends: bool = True, patience: float = 1e9
+    ) -> R:
+        """Call until it succeeds, as long as the lease is ours and the end of an interrupted run has not come.
+
+        Success prolongs the lease where it `extends` it. What is lost stays lost.
+
+        Raises:
+            StateLost: it did not succeed.
+        """
+        if self._lost is not None:
+            raise StateLost(self._lost.op, self._lost.subject, self._lost.message, self._lost.hint)
+
+        async def attempt(_: None) -> R:
+            return await (self.timed(call()) if extends else call())
+
+        patience = min(patience, max(self.left, _LEAST_SECONDS), self._until_end())
+        policy = RetryPolicy(max_attempts=1_000_000, elapsed=patience, first_elapsed=patience, cap=5.0)
+        retrier = Retrier(policy, _sleep, self._on_retry, self._clock, self._dice)
+        try:
+            async with asyncio.timeout(patience) as self._limit:
+                return await retrier.run(attempt, None)
+        except TimeoutError:
+            raise self._lose(op, subject, "there was no answer in time") from None
+        except StateLost as exc:
+            self._lost = exc
+            raise
+        except AsyncupError as exc:
+            raise self._lose(op, subject, exc.message) from exc
+        finally:
+            self._limit = None
+
+    async def timed(self, request: Awaitable[R]) -> R:
+        """Make a request that takes or renews the lease: it is ours from before the request, if that succeeds."""
+        begun = self._clock()
+        result = await request
+        self._begun = begun
+        return result
+
+    def _lose(self, op: str, subject: str, reason: str) -> StateLost:
+        hint = "what was settled since the last save will be sent again; run the same command again"
+        self._lost = StateLost(op, subject, f"the state cannot be written: {reason}", hint)
+        return self._lost
+
+    def _until_end(self) -> float:
+        if self._end is None:
+            return float("inf")
+        return max(0.1, self._end - asyncio.get_running_loop().time())
+
+    def _interrupted(self, requests: int) -> None:
+        """Shorten what is under way: the first signal leaves it the time of the drain, the second hardly any."""
+        seconds = self._drain_timeout + _DRAIN_SECONDS if requests == 1 else _ABORT_SECONDS
+        end = asyncio.get_running_loop().time() + seconds
+        self._end = end if self._end is None else min(self._end, end)
+        limit = self._limit
+        if limit is not None and (when := limit.when()) is not None and when > self._end:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                limit.reschedule(self._end)
+
+
+async def _sleep(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return True

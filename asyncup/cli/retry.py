@@ -1,0 +1,66 @@
+"""`asyncup retry`: send the rows of a dead-letter file again."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Annotated, Any
+
+import typer
+
+from asyncup.cli import sync
+from asyncup.cli.options import shares
+from asyncup.config import OBJECT_OPTIONS
+
+HELP = """Send the rows of a dead-letter file again, as the database has them now.
+
+The file holds the job: what to read, where to write, what an object is. Only what the environment or flags say of \
+connections is needed here; a flag that is given wins over the job's own.
+
+FILE is left as it is. Rows that fail again go to a file of their own, which can be retried too; rows that are not in \
+the database any more are skipped, and counted. After an interruption the same command sends every row of FILE again.
+
+Exit codes: 0 every row is settled; 1 aborted, or a server cannot be reached; 2 only another configuration mends it, \
+and nothing was sent; 3 complete, but rows failed again; 130 and 143 interrupted."""
+
+#: What the file says, so that no flag or variable makes other objects of its rows; and what is for a sync alone.
+_OF_THE_JOB = frozenset(
+    (
+        *("table", "query", "where", "key", "to", "body", "on_null", "allow_collisions", "if_exists", *OBJECT_OPTIONS),
+        *("name", "limit", "restart", "dead_letters"),
+    )
+)
+OPTIONS = tuple(name for name in signature(sync.sync).parameters if name not in _OF_THE_JOB)
+
+
+@shares(sync.sync, OPTIONS)
+def retry(
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="The file that a run with failed rows names in its summary.", show_default=False
+        ),
+    ],
+    dead_letters: Annotated[
+        str | None,
+        typer.Option(
+            "--dead-letters",
+            help="File for rows that fail again. Default: FILE.retry-N.jsonl, beside it.",
+            rich_help_panel=sync.STATE,
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    **options: Any,
+) -> int:
+    output, progress = options.pop("output"), options.pop("progress")
+    verbosity, quiet = options.pop("verbose"), options.pop("quiet")
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    if dead_letters is not None:
+        given["dead_letters"] = dead_letters
+
+    def prepare() -> sync.Run:
+        from asyncup import redelivery
+
+        return lambda view, interrupt: redelivery.retry(file, given, view, interrupt)
+
+    return sync.present(prepare, options["dsn"], output=output, progress=progress, verbosity=verbosity, quiet=quiet)

@@ -1,0 +1,63 @@
+"""`asyncup verify`: compare rows with objects."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields
+from inspect import signature
+from typing import Annotated, Any
+
+import typer
+
+from asyncup.cli import sync
+from asyncup.cli.options import shares
+from asyncup.config import Config, environment
+from asyncup.report import Verdict
+
+HELP = """Compare the rows of a Postgres table or query with the objects that sync has made of them.
+
+Takes the flags of the sync that it checks. Reads the rows again and lists what is below the literal beginning of the \
+template, both page by page, and names rows without an object, objects that differ from their row in size or in ETag, \
+and objects of no row. Nothing is changed; flags about state have no meaning.
+
+Exit codes: 0 all the same; 1 aborted, or a server cannot be reached; 2 only another configuration mends it; 4 there \
+are differences; 130 and 143 interrupted."""
+
+
+@shares(sync.sync, tuple(signature(sync.sync).parameters))
+def verify(
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            envvar=environment("deep"),
+            show_envvar=False,
+            help="Download every object and compare its bytes.",
+            rich_help_panel="How to compare",
+            metavar="",
+            show_default=False,
+        ),
+    ] = False,
+    **options: Any,
+) -> int:
+    chosen = {entry.name for entry in fields(Config)}
+    given = {name: value for name, value in options.items() if name in chosen and value not in (None, False, [])}
+    for option in ("metadata", "tag"):
+        if option not in given and environment(option) in os.environ:
+            given[option] = os.environ[environment(option)]
+
+    def prepare() -> sync.Run:
+        config = Config.of(**given)
+        from asyncup import verification
+
+        return lambda view, interrupt: verification.verify(config, view, interrupt, deep=deep)
+
+    return sync.present(
+        prepare,
+        options["dsn"],
+        output=options["output"],
+        progress=options["progress"],
+        verbosity=options["verbose"],
+        quiet=options["quiet"],
+        failed=lambda error: Verdict(error=error),
+    )

@@ -1,0 +1,46 @@
+"""`asyncup status` for people: each job in a few lines."""
+
+from __future__ import annotations
+
+from asyncup.console.text import count, plural, shown
+from asyncup.overview import Overview, Standing
+
+
+def overview_lines(overview: Overview) -> list[str]:
+    """What is said on stdout. Nothing when the state could not be read at all: the error says it."""
+    if not overview.standings:
+        return [] if overview.error is not None else [f"There is no checkpoint in {overview.state}."]
+    lines: list[str] = []
+    for standing in overview.standings:
+        lines += ["", *_lines(standing)] if lines else _lines(standing)
+    return lines
+
+
+def _lines(standing: Standing) -> list[str]:
+    entry, checkpoint = standing.entry, standing.entry.checkpoint
+    name = shown(entry.name)
+    if entry.error is not None:
+        return [f"{name}: cannot be read: {shown(entry.error.message)}", f"  {shown(entry.location)}"]
+    running = [] if entry.holder is None else [f"  running now: {shown(str(entry.holder))}"]
+    if checkpoint is None:
+        return [f"{name}: nothing saved yet", *running]
+    counts = checkpoint.counts
+    destination = shown(str(checkpoint.fingerprint.get("to")))
+    opening = (
+        f"{name}: {'finished' if checkpoint.finished else 'unfinished'}, {plural(counts.rows, 'row')} so far: "
+        f"{count(counts.put)} put, {count(counts.skipped)} skipped, {count(counts.failed)} failed"
+    )
+    lines = [
+        opening,
+        f"  {shown(' '.join((standing.source or '').split()))} → {destination}",
+        f"  saved {checkpoint.saved} in {shown(entry.location)}",
+    ]
+    if not checkpoint.finished:
+        left = "an unknown number of rows" if standing.left is None else f"about {plural(standing.left, 'row')}"
+        watermark = checkpoint.watermark
+        behind = f" behind the key ({shown(', '.join(map(str, watermark)))})" if watermark is not None else ""
+        lines.append(f"  left: {left}{behind}{'' if standing.left is None else ', as the planner estimates'}")
+    if standing.dead_letters is not None:
+        lines.append(f"  the failed rows are in {shown(standing.dead_letters)}")
+    what = "copies every row anew" if checkpoint.finished else "goes on"
+    return [*lines, *running, f"  this {what}, with connections as before:", f"    {standing.command}"]

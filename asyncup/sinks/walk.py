@@ -1,0 +1,113 @@
+"""What a directory holds: its files, found folder by folder, and compared byte by byte. Nothing here writes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import stat
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from pathlib import Path
+
+from asyncup.errors import DestinationRefused, ObjectMissing, RowRefused
+from asyncup.model import Likeness, Listed, Upload
+from asyncup.sinks.directory import is_part
+
+#: Files of one page.
+_PAGE = 1000
+#: Bytes of a file that are compared at a time.
+_CHUNK = 1 << 20
+
+
+class DirectoryObjects:
+    """The files below `root`, but for those that a run has begun and not finished."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+
+    async def check(self) -> None:
+        """Ask whether the folder is there, without making it.
+
+        Raises:
+            DestinationRefused: it is not.
+        """
+        if not await asyncio.to_thread(os.path.isdir, self._root):
+            raise DestinationRefused("list", self._root, "there is no such folder", "check the folder in --to")
+
+    async def pages(self, prefix: str) -> AsyncGenerator[Sequence[Listed], None]:
+        """See `Objects.pages`. Files come in the order in which the file system names them."""
+        files = _files(self._root, prefix)
+        while page := await asyncio.to_thread(self._page, files):
+            yield page
+
+    async def look(self, key: str) -> Listed | None:
+        """See `Objects.look`."""
+        return await asyncio.to_thread(self._look, key)
+
+    async def compare(self, upload: Upload, listed: Listed, *, deep: bool = False) -> Likeness | str:
+        """See `Objects.compare`. A file has no checksum, and is near: its bytes are read, `deep` or not."""
+        del deep
+        if listed.size != len(upload.body):
+            return f"it has {listed.size:,} bytes, and the row {len(upload.body):,}"
+        return await asyncio.to_thread(self._compare, upload)
+
+    def _page(self, files: Iterator[Listed]) -> list[Listed]:
+        try:
+            return list(itertools.islice(files, _PAGE))
+        except OSError as exc:
+            raise DestinationRefused(
+                "list", exc.filename or self._root, exc.strerror or str(exc), "check the folder in --to"
+            ) from exc
+
+    def _look(self, key: str) -> Listed | None:
+        try:
+            found = os.stat(self._path(key))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as exc:
+            raise RowRefused("look at", key, exc.strerror or str(exc)) from exc
+        return None if stat.S_ISDIR(found.st_mode) else Listed(key, found.st_size)
+
+    def _compare(self, upload: Upload) -> Likeness | str:
+        view, done = memoryview(upload.body), 0
+        try:
+            with open(self._path(upload.key), "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    if view[done : done + len(chunk)] != chunk:
+                        return "its bytes differ from the row's"
+                    done += len(chunk)
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise ObjectMissing("read", upload.key, "the file has gone since it was listed") from exc
+        except OSError as exc:
+            raise RowRefused("read", upload.key, exc.strerror or str(exc)) from exc
+        return Likeness.BYTES if done == len(view) else "its bytes differ from the row's"
+
+    def _path(self, key: str) -> str:
+        return os.path.join(self._root, *key.split("/"))
+
+
+def _files(root: str, prefix: str) -> Iterator[Listed]:
+    """The files below a folder whose keys begin with `prefix`; folders are read entry by entry, as deep as they go.
+
+    Links to files are what they lead to; links to folders are not followed, as they may lead in a circle.
+    """
+    open_folders = [("", os.scandir(root))]
+    try:
+        while open_folders:
+            above, entries = open_folders[-1]
+            entry = next(entries, None)
+            if entry is None:
+                open_folders.pop()
+                entries.close()
+                continue
+            # a name that is no UTF-8 cannot be a row's
+            key = above + entry.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            if entry.is_dir(follow_symlinks=False):
+                if key.startswith(prefix) or prefix.startswith(key + "/"):
+                    open_folders.append((key + "/", os.scandir(entry.path)))
+            elif key.startswith(prefix) and not is_part(entry.name) and not entry.is_dir():
+                size = entry.stat(follow_symlinks=os.path.exists(entry.path)).st_size
+                yield Listed(key, size)
+    finally:
+        for _, entries in open_folders:
+            entries.close()
