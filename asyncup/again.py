@@ -74,7 +74,7 @@ def check_job(
 
 
 def failing_again(retried: LetterFile, wanted: str | None, fingerprint: dict[str, Any]) -> tuple[Path, int]:
-    """The file for the rows that fail again, and how many letters it has already.
+    """The file for the rows that fail again, and how many lines of letters it has already.
 
     It is one beside the file that is retried, or the one that is wanted: what an earlier try has left there stays.
 
@@ -97,7 +97,7 @@ def failing_again(retried: LetterFile, wanted: str | None, fingerprint: dict[str
     earlier.close()
     if earlier.job:
         check_job(earlier.job, wanted, fingerprint, "give another file with --dead-letters, or none")
-    return path, earlier.letters
+    return path, earlier.letters + earlier.repeated
 
 
 def next_file(path: Path) -> Path:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from asyncup.config import Config
 from asyncup.errors import AsyncupError, InternalError, UsageError
 from asyncup.events import Finished, Listing, Notice, Planned, Waiting
+from asyncup.flow.ending import Grace
 from asyncup.flow.gate import Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
@@ -298,6 +299,8 @@ class Job:
         if destination.kind == "s3":
             from asyncup.sinks.s3 import S3Settings, S3Sink
 
+            grace = Grace(config.drain_timeout)
+            self._interrupt.watch(grace.interrupted)
             sink = await S3Sink.open(
                 S3Settings(
                     bucket=destination.place,
@@ -321,6 +324,7 @@ class Job:
                 ),
                 self._sending_parts,
                 lambda text: self._observer.on_event(Notice(text)),
+                grace,
             )
             self._sink, self._priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
             self._objects = sink.objects(Retrier(self._policy, self._interrupt.sleep, self._on_waiting))
@@ -364,10 +368,13 @@ class Job:
     async def _list(self, destination: Destination) -> None:
         """List what is below the template's literal beginning, for whoever compares with it."""
         if self._index is not None and self._objects is not None:
-            await self._index.fill(
+            from asyncup.state import keeping
+
+            listing = self._index.fill(
                 self._objects.pages(destination.template.literals[0]),
                 lambda number: self._observer.on_event(Listing(number)),
             )
+            await keeping(self._lease, listing)
 
     async def _open_state(self) -> None:
         from asyncup.state import open_state
@@ -378,6 +385,7 @@ class Job:
         state = await open_state(self._state_request(name), fingerprint)
         self._checkpoints, self._checkpoint = state.checkpoints, state.checkpoint
         self._letters, self._lease = state.letters, state.lease
+        await self._say_overlap(name)
         self.plan = Plan(
             name=name,
             source=source.relation.label,
@@ -390,6 +398,20 @@ class Job:
             checkpoint=self._checkpoints.location if self._checkpoints is not None else None,
             priced=self._priced,
         )
+
+    async def _say_overlap(self, name: str) -> None:
+        """Say that state is kept among the objects, where whoever reads them meets it."""
+        from asyncup.overlap import state_keys
+
+        to = parse_destination(self._config.to)
+        leading = to.template.literals[0]
+        if await asyncio.to_thread(state_keys, self._config.state, name, to.kind, to.place, leading) is not None:
+            self._observer.on_event(
+                Notice(
+                    f"--state {self._config.state} lies among the objects of --to: whoever lists them sees checkpoints and "
+                    "dead letters too; give another --state, or a template that begins elsewhere"
+                )
+            )
 
     def _fingerprint(self) -> dict[str, Any]:
         config, source = self._config, self._source

@@ -268,18 +268,24 @@ class Config:
                 raise _usage(option, "must be at least 1")
             if value is not None and value > MAX_CONCURRENCY:
                 raise _usage(option, f"must be at most {MAX_CONCURRENCY:,}")
-        if self.concurrency is not None and self.max_concurrency is not None and self.concurrency > self.max_concurrency:
+        if (
+            self.concurrency is not None
+            and self.max_concurrency is not None
+            and self.concurrency > self.max_concurrency
+        ):
             raise _usage(
                 "concurrency",
                 f"{self.concurrency:,} is more than --max-concurrency {self.max_concurrency:,}",
                 "leave one of them out: --max-concurrency bounds --concurrency auto, and a number is kept as it is",
             )
         if self.max_rate is not None and not 0 < self.max_rate < math.inf:
-            raise _usage("max_rate", "must be more than 0", "a number of requests a second, such as --max-rate 500")
-        if self.max_bandwidth is not None and self.max_bandwidth < 1:
             raise _usage(
-                "max_bandwidth", "must be more than nothing", "bytes a second, such as --max-bandwidth 20MiB"
+                "max_rate",
+                "must be more than 0, and not endless",
+                "a number of requests a second, such as --max-rate 500",
             )
+        if self.max_bandwidth is not None and self.max_bandwidth < 1:
+            raise _usage("max_bandwidth", "must be more than nothing", "bytes a second, such as --max-bandwidth 20MiB")
 
     def _validate_choices(self) -> None:
         choices = {
@@ -391,7 +397,7 @@ def parse_state(state: str) -> StatePlace:
                 "it may have letters, digits and -_.=+@,~ between its slashes, such as s3://bucket/asyncup/state",
             )
         return StatePlace("s3", bucket, prefix)
-    if (colon and scheme in ("s3", "postgres", "postgresql")) or "://" in state:
+    if (colon and len(scheme) > 1 and scheme.isalnum()) or "://" in state:  # one letter is a drive of Windows
         raise _usage("state", f"{state!r} is no place for state", STATE_FORMS)
     return StatePlace("folder", state)
 

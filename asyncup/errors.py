@@ -101,13 +101,7 @@ class ConnectionLost(AsyncupError):
 
 
 class ServerFault(AsyncupError):
-    """The server answered that it could not do it now."""
-
-    disposition = Disposition.RETRY
-
-
-class Throttled(AsyncupError):
-    """The server asks for fewer requests. `retry_after` is its own wish in seconds, or None."""
+    """The server answered that it could not do it now. `retry_after` is its own wish in seconds, or None."""
 
     disposition = Disposition.RETRY
 
@@ -118,6 +112,10 @@ class Throttled(AsyncupError):
         self.retry_after = retry_after
 
 
+class Throttled(ServerFault):
+    """The server asks for fewer requests."""
+
+
 class PayloadCorrupted(AsyncupError):
     """The server received other bytes than were sent; a second try tells a bad wire from a bad client."""
 
@@ -126,12 +124,27 @@ class PayloadCorrupted(AsyncupError):
 
 
 class StaleRequest(AsyncupError):
-    """The request was refused for its time, its token or its region; one more try, signed anew, then the run ends."""
+    """The request was refused for what it was signed with; one more try, signed anew, then the run ends.
+
+    Each kind has a try of its own: a row that met one, which was mended, may still meet another.
+    """
 
     disposition = Disposition.RETRY
     exhausted = Disposition.ABORT
     max_attempts = 2
     needs_configuration = True
+
+
+class ClockSkewed(StaleRequest):
+    """Its time is not the server's."""
+
+
+class CredentialsExpired(StaleRequest):
+    """Its session token is too old."""
+
+
+class BucketElsewhere(StaleRequest):
+    """It went to another region or place than the bucket's."""
 
 
 # --- the row --------------------------------------------------------------------------------------------------

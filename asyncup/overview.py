@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from asyncup.checkpoints.places import Entry
@@ -17,7 +17,7 @@ from asyncup.errors import AsyncupError, SourceRefused
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Checkpoint
 from asyncup.names import written
-from asyncup.report import ABORTED, COMPLETE, error_to_json
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, error_to_json
 from asyncup.state import Access, list_state
 
 #: Version of the JSON object's shape.
@@ -85,14 +85,19 @@ class Overview:
     state: str
     standings: Sequence[Standing] = ()
     error: AsyncupError | None = None
+    signal: int | None = None
 
     @property
     def status(self) -> str:
+        if self.signal is not None:
+            return INTERRUPTED
         return COMPLETE if self.error is None else ABORTED
 
     @property
     def exit_code(self) -> int:
-        """0 all was read · 1 a server cannot be reached · 2 only configuration mends it."""
+        """0 all was read · 1 a server cannot be reached · 2 only configuration mends it · 128 + signal."""
+        if self.signal is not None:
+            return 128 + self.signal
         return 0 if self.error is None else 2 if self.error.needs_configuration else 1
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +134,10 @@ async def overview(state: str, access: Access, on_waiting: Callable[[AsyncupErro
                 left = None  # of this one; others may be known
             except AsyncupError:
                 asking = False
-        standings.append(Standing(entry, left, None if checkpoint is None else command(checkpoint, state)))
+        standing = Standing(entry, left, None if checkpoint is None else command(checkpoint, state))
+        if checkpoint is not None and checkpoint.finished and standing.dead_letters is not None:
+            standing = replace(standing, command=shlex.join(["asyncup", "retry", standing.dead_letters]))
+        standings.append(standing)
     return Overview(state, standings, next((entry.error for entry in entries if entry.error is not None), None))
 
 

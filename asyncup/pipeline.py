@@ -137,6 +137,7 @@ class Pipeline:
         self._has_begun = False  # whether the first upload has its end, so that others may follow
         self._away = 0  # senders that wait for another attempt
         self._is_due = False  # whether it is time for a look
+        self._deadline: asyncio.TimerHandle | None = None  # of a drain
         self._saved: Key | None = parts.checkpoint.watermark
         self.saved = parts.checkpoint.watermark is not None  # whether there is a checkpoint to go on from
         self._saving: asyncio.Task[None] | None = None
@@ -174,8 +175,16 @@ class Pipeline:
             failure = _root(errors)
         finally:
             self._interrupt.detach()
+            self.gate.open()
+            if self._deadline is not None:
+                self._deadline.cancel()
             self.seconds = time.perf_counter() - self._started
-            await to_its_end(self._save(final=True), "asyncup-save")
+            try:
+                await to_its_end(self._save(final=True), "asyncup-save")
+            except AsyncupError as lost:
+                if not isinstance(failure, AsyncupError):
+                    raise
+                failure.message += f"; and what was settled could not be saved: {lost.message}"
             self._report_progress()
         if failure is not None:
             raise failure
@@ -374,11 +383,8 @@ class Pipeline:
             AsyncupError: the run ends.
         """
         self.gate.failed(error, account)
-        waits = (
-            error.disposition is Disposition.RETRY
-            and self._has_begun
-            and not self.gate.is_in_vain(self._tally.latency.count)
-        )
+        known = self._tally.latency.count
+        waits = error.disposition is Disposition.RETRY and self._has_begun and not self.gate.is_in_vain(known)
         patience = None if self._has_begun else asyncio.get_running_loop().call_later(FIRST_SECONDS, self._begin)
         if waits:
             self.limiter.release()
@@ -389,7 +395,7 @@ class Pipeline:
         except Interrupted:
             return False
         except AsyncupError as final:
-            await self._refused(upload, ticket, row, final)
+            await self._refused(upload, ticket, row, final, is_alone=self._tally.latency.count > known)
         else:
             self._settle(row, ticket, Outcome.PUT, receipt.size)
         finally:
@@ -409,13 +415,18 @@ class Pipeline:
             try:
                 if self._interrupt.signal is not None:
                     raise Interrupted
-                return await self._attempt_in_place(upload, account)
+                return await self._put(upload, account)
             finally:
                 self.limiter.release()
         finally:
             self._away += 1
 
-    async def _attempt_in_place(self, upload: Upload, account: Account | None = None) -> Receipt:
+    async def _attempt_in_place(self, upload: Upload) -> Receipt:
+        """One more attempt, at the place that the row still has."""
+        await self.gate.turn(len(upload.body))
+        return await self._put(upload, None)
+
+    async def _put(self, upload: Upload, account: Account | None) -> Receipt:
         tally, begun = self._tally, time.perf_counter()
         tally.attempts += 1
         try:
@@ -429,17 +440,20 @@ class Pipeline:
             account.answered += 1
         return receipt
 
-    async def _refused(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError) -> None:
-        """Decide what a final error of an upload means: the row fails, or the run ends."""
-        if isinstance(error, ConnectionLost):
+    async def _refused(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError, *, is_alone: bool) -> None:
+        """Decide what a final error of an upload means: the row fails, or the run ends.
+
+        It `is_alone` with it when others have succeeded since its first attempt.
+        """
+        if isinstance(error, ConnectionLost) and not is_alone:
             try:
                 await self._sink.check()  # is it this object, or is nobody there?
             except (ServerFault, Throttled):
                 pass
             except ConnectionLost as gone:
                 raise Unreachable(gone.op, gone.subject, f"S3 no longer answers: {gone.message}", gone.hint) from error
+        self._tally.attempts -= not error.attempts  # it was settled without sending anything
         if error.disposition is Disposition.SKIP:
-            self._tally.attempts -= not error.attempts  # it was settled without sending anything
             self._settle(row, ticket, Outcome.SKIPPED)
             return
         if error.disposition is not Disposition.DEAD_LETTER:
@@ -456,7 +470,6 @@ class Pipeline:
         letter = DeadLetter(
             tuple(row[: self._keys]), object_key, error.type, error.op, error.message, error.attempts, timestamp()
         )
-        self.budget.release(_weight(row))
         self._failed += 1
         ticket.fail(letter)
         self._observer.on_event(RowFailed(letter))
@@ -464,11 +477,12 @@ class Pipeline:
             raise TooManyFailures(
                 "copy rows",
                 self._parts.checkpoint.name,
-                f"{self._failed} rows failed, more than --max-failures {self._max_failures} allows; the last: {error}",
+                f"{self._failed} row{'s' * (self._failed != 1)} failed, more than --max-failures {self._max_failures} allows; the last: {error}",
                 "mend the cause first; rows that a checkpoint has passed stay failed, unless you give --restart",
             ) from error
         if len(self.watermark.letters) >= MAX_LETTERS:
             await self._save()
+        self.budget.release(_weight(row))  # not before: who waits for a save still holds the row
 
     # --- keeping ----------------------------------------------------------------------------------------------
 
@@ -498,13 +512,9 @@ class Pipeline:
         """
         watermark = self.watermark
         position, counts = watermark.position, watermark.counts
-        letters, watermark.letters = watermark.letters, []
-        if letters:
-            try:
-                await self._parts.dead_letters.append(letters)
-            except AsyncupError:
-                watermark.letters = letters + watermark.letters  # unwritten, so no checkpoint may be saved either
-                raise
+        if letters := watermark.letters.copy():
+            await self._parts.dead_letters.append(letters)
+            del watermark.letters[: len(letters)]  # not before: unwritten, no checkpoint may be saved either
         finished = final and self.complete
         # a run that settled nothing saves nothing: it must not bind the next one
         store = self._parts.checkpoints
@@ -524,7 +534,7 @@ class Pipeline:
             Progress(
                 self.watermark.settled(),
                 time.perf_counter() - self._started,
-                self.limiter.in_flight,
+                self.gate.in_flight,
                 self.gate.level.limit,
                 tally.attempts,
                 tally.retries,
@@ -542,8 +552,8 @@ class Pipeline:
         self._loads.close(discard=True)
         self._parcels.close(discard=True)
         self.gate.open()
-        self._observer.on_event(Draining(self._interrupt.name, self.limiter.in_flight, self._drain_timeout))
-        asyncio.get_running_loop().call_later(self._drain_timeout, _cancel, senders)
+        self._observer.on_event(Draining(self._interrupt.name, self.gate.in_flight, self._drain_timeout))
+        self._deadline = asyncio.get_running_loop().call_later(self._drain_timeout, _cancel, senders)
 
 
 def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -145,7 +145,7 @@ class Lease(Protocol):
         """Renew it where that is due. To be called every few seconds.
 
         Raises:
-            StateLost: another run has it, or could have it by now.
+            StateLost: another run has it, or nobody has answered for minutes.
         """
         ...
 

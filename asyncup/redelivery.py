@@ -19,7 +19,7 @@ from asyncup.app import Job, execute
 from asyncup.checkpoints.deadletters import KIND, VERSION, DeadLetterFile
 from asyncup.checkpoints.letters import LetterFile
 from asyncup.config import Config
-from asyncup.errors import AsyncupError
+from asyncup.errors import AsyncupError, StateRefused
 from asyncup.events import Finished, Notice, Waiting
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
@@ -28,7 +28,7 @@ from asyncup.plan import Plan
 from asyncup.protocols import Lease, Observer, Source
 from asyncup.report import COMPLETE, JobReport, Report
 from asyncup.sources.chosen import ChosenRows
-from asyncup.state import Access, hold_job, open_state, read_letters
+from asyncup.state import Access, hold_job, keeping, open_state, read_letters
 
 #: Letters that are fetched from elsewhere before they are written to a file.
 _TOGETHER = 1000
@@ -40,14 +40,25 @@ async def retry(location: str, options: Mapping[str, Any], observer: Observer, i
     if isinstance(opened, Report):
         return _ended(opened, observer)
     with closing(opened):
+        if not opened.job:
+            return _ended(Report(error=_says_nothing(opened)), observer)
         if not opened.letters:
-            report = Report(JobReport(opened.job.get("name", location), COMPLETE, retried=location))
+            report = Report(JobReport(opened.job["name"], COMPLETE, retried=location))
             return _ended(report, observer)
         try:
             config = configuration(opened.job, location, options)
         except AsyncupError as exc:
             return _ended(Report(error=exc), observer)
         return await execute(config, observer, interrupt, job=Redelivery(config, observer, interrupt, opened))
+
+
+def _says_nothing(letters: LetterFile) -> StateRefused:
+    return StateRefused(
+        "open dead letters",
+        letters.location,
+        f"it is {'cut short in its first line' if letters.torn else 'empty'}: it is not a whole dead-letter file",
+        "give the file that a run with failed rows names in its summary",
+    )
 
 
 def _ended(report: Report, observer: Observer) -> Report:
@@ -117,7 +128,8 @@ class Redelivery(Job):
 
     async def _open_letters_elsewhere(self, name: str, fingerprint: dict[str, Any]) -> None:
         """Keep the rows that fail again where the job's state is, under a name of their own, which nothing else has."""
-        state = await open_state(self._state_request(f"{name}.retry-{timestamp().replace(':', '')}"), fingerprint)
+        request = self._state_request(f"{name}.retry-{timestamp().replace(':', '')}")
+        state = await keeping(self._lease, open_state(request, fingerprint))
         self._letters = state.letters
         self._lease = _Leases([lease for lease in (self._lease, state.lease) if lease is not None])
 
@@ -160,8 +172,12 @@ async def _opened(
         return Report(signal=interrupt.signal)
     finally:
         interrupt.detach()
-    if letters.torn:
+    if letters.torn and letters.job:
         observer.on_event(Notice(f"the last line of {location} was cut short by a crash: {TORN}"))
+    if letters.repeated:
+        observer.on_event(
+            Notice(f"{letters.repeated:,} of the lines of {location} are of rows that it has before: left out")
+        )
     return letters
 
 

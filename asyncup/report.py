@@ -139,6 +139,8 @@ def error_to_json(error: AsyncupError) -> dict[str, Any]:
 
 #: Differences that a verdict names; all are counted.
 DIFFERENCES = 1000
+#: The reason of a `missing` one, where there is no other.
+NO_OBJECT = "there is no such object"
 
 
 @dataclass(frozen=True, slots=True)

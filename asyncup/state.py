@@ -1,7 +1,7 @@
 """Where a run keeps what the next one needs: a folder, a prefix in S3, or a table in Postgres.
 
 `open_state` takes a job, so that no other run has it, and gives back its checkpoint and its dead letters; `list_state` shows
-what there is; `read_letters` reads dead letters wherever they are. The one place that knows all three kinds.
+what there is; `read_letters` reads dead letters that are no file. The one place that knows all three kinds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from asyncup.checkpoints.deadletters import TRIAL, DeadLetterFile
 from asyncup.checkpoints.file import FileCheckpoints
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from asyncup.sinks.s3.documents import S3Documents
     from asyncup.sources.statesession import StateSession
 
+R = TypeVar("R")
+
+#: Between two looks at whether a lease is to be renewed.
+_KEEP_SECONDS = 1.0
 #: What gives back what was opened, in the order of opening.
 Closers = list[Callable[[], Awaitable[None]]]
 
@@ -170,6 +174,7 @@ async def open_state(request: StateRequest, fingerprint: dict[str, Any]) -> JobS
         opened = held.letters(job)
         await opened.open(request.retrier, keep=checkpoint.counts.failed)
         letters = opened
+    _check_letters(letters, checkpoint, held, job)
     checkpoint = dataclasses.replace(checkpoint, options=config.kept())
     return JobState(checkpoint, letters, None if config.is_trial else held.checkpoints, held.lease)
 
@@ -182,6 +187,32 @@ async def hold_job(request: StateRequest) -> Lease | None:
         AsyncupError: the state cannot be reached.
     """
     return (await _hold(request)).lease
+
+
+async def keeping(lease: Lease | None, work: Awaitable[R]) -> R:
+    """The result of work that may take long, with a lease that is kept meanwhile. It must not use the state itself.
+
+    Raises:
+        StateLost: the lease was lost; the work is cancelled.
+    """
+    if lease is None:
+        return await work
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_KEEP_SECONDS)
+            await lease.keep()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(renew(), name="asyncup-lease")
+            result = await work
+            renewing.cancel()
+    except BaseExceptionGroup as errors:
+        failure = errors.exceptions[0]
+    else:
+        return result
+    raise failure
 
 
 class _Store(CheckpointStore, Protocol):
@@ -231,16 +262,15 @@ async def _hold_s3(request: StateRequest) -> _Held:
     place = f"s3://{bucket}"
     documents = await Access.of(request.config).documents(bucket, prefix)
     request.closers.append(documents.close)
-    owner, tenure = await asyncio.to_thread(Owner.here), request.tenure()
-    checkpoints = S3Checkpoints(documents, place, prefix, name, owner, tenure)
+    owner = await asyncio.to_thread(Owner.here)
+    checkpoints = S3Checkpoints(documents, place, prefix, name, owner, request.tenure())
     await checkpoints.take(request.retrier, restart=request.config.restart)
     request.closers.append(lambda: _release(checkpoints.release))
     if not checkpoints.is_guarded:
         request.say(_UNGUARDED)
 
     def letters(job: dict[str, Any]) -> S3DeadLetters:
-        guarded = checkpoints.is_guarded
-        return S3DeadLetters(documents, place, folder(prefix, name), job, tenure, guarded=guarded)
+        return S3DeadLetters(documents, place, folder(prefix, name), job, checkpoints)
 
     return _Held(checkpoints, checkpoints, letters)
 
@@ -278,6 +308,29 @@ def _to_go_on_from(found: Checkpoint | None, name: str, fingerprint: dict[str, A
             "give the same flags as before to finish it, or --restart to start over (or another --name to keep both)",
         )
     return found
+
+
+def _check_letters(letters: KeptLetters, checkpoint: Checkpoint, held: _Held, job: dict[str, Any]) -> None:
+    """See that the rows that failed before have their letters: else they would be known to nobody.
+
+    Raises:
+        StateRefused: they have not.
+    """
+    failed = checkpoint.counts.failed
+    if letters.letters >= failed:
+        return
+    given = checkpoint.options.get("dead_letters")
+    before = given or (held.letters_file if held.letters is None else held.letters(job).location)
+    hint = f"give --dead-letters {given} as before" if given else "leave --dead-letters out, as before"
+    if str(before) == letters.location:
+        hint = "put them back there"
+    raise StateRefused(
+        "open dead letters",
+        letters.location,
+        f"the unfinished checkpoint counts {failed:,} failed rows, of which {letters.letters:,} are here; the run before "
+        f"kept them in {before}",
+        f"{hint}, or copy every row anew with --restart",
+    )
 
 
 async def _open_file(letters: DeadLetterFile, checkpoint: Checkpoint, closers: Closers) -> DeadLetterFile:
@@ -328,10 +381,10 @@ async def list_state(state: str, access: Access, retrier: Retrier) -> list[Entry
 async def read_letters(
     location: str, access: Access, retrier: Retrier
 ) -> AsyncGenerator[tuple[dict[str, Any], AsyncGenerator[dict[str, Any], None]]]:
-    """Dead letters, as `location` of a summary names them: the job that they are of, and one object for each row.
+    """Dead letters that are no file, as a summary names them: the job that they are of, and one object for each row.
 
-    A location is `s3://bucket/prefix/NAME.dead-letters/`, `postgres:schema.table_dead_letters#NAME`, or a file. They are
-    read as they are asked for.
+    A location is `s3://bucket/prefix/NAME.dead-letters/` or `postgres:schema.table_dead_letters#NAME`. They are read as
+    they are asked for. Those in a file are for `LetterFile`.
 
     Raises:
         StateRefused: there are none, or they are not of this version.
@@ -345,17 +398,13 @@ async def read_letters(
             documents = await access.documents(bucket, folder)
             stack.push_async_callback(documents.close)
             job, lines = await read(documents, _slashed(folder.rstrip("/")), location, retrier)
-        elif location.startswith("postgres:"):
+        else:
             from asyncup.checkpoints.postgresletters import read as read_table
 
             schema, table, name = _letters_table(location)
             session = access.statements(retrier, schema, table)
             stack.push_async_callback(session.close)
             job, lines = await read_table(session, schema, table, name, location, retrier)
-        else:
-            from asyncup.checkpoints.deadletters import read as read_file
-
-            job, lines = await read_file(Path(location))
         stack.push_async_callback(lines.aclose)
         letters = _parsed(lines, location)
         stack.push_async_callback(letters.aclose)
@@ -367,8 +416,6 @@ async def _parsed(lines: AsyncGenerator[bytes, None], location: str) -> AsyncGen
         try:
             yield dict(json.loads(line))
         except (ValueError, TypeError) as exc:
-            if not line.endswith(b"\n"):
-                return  # cut short by a crash, so that no checkpoint has passed its row
             reason = f"a line is no dead letter: {line[:80]!r}"
             raise StateRefused("read dead letters", location, reason, "mend that line or take it out") from exc
 

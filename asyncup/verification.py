@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asyncup.app import Destination, Job, execute
+from asyncup.app import Destination, Job, execute, parse_destination
 from asyncup.compare.index import ObjectIndex
 from asyncup.compare.verifying import ComparingSink, Differences
 from asyncup.config import Config
@@ -15,6 +17,7 @@ from asyncup.errors import UsageError
 from asyncup.events import Event, RowFailed
 from asyncup.flow.interrupt import Interrupt
 from asyncup.model import Checkpoint, Counts, timestamp
+from asyncup.overlap import state_keys
 from asyncup.plan import Plan
 from asyncup.protocols import Observer
 from asyncup.report import COMPLETE, PARTIAL, JobReport, Report, Verdict
@@ -42,9 +45,13 @@ class Verification(Job):
         # there is no level to find: to compare costs less than to read, unless every object is downloaded
         concurrency = config.concurrency or min(CONCURRENCY, config.max_concurrency or CONCURRENCY)
         chosen = replace(config, if_exists="overwrite", max_failures=None, concurrency=concurrency)
+        if not deep:  # nothing is sent for a row
+            chosen = replace(chosen, max_rate=None, max_bandwidth=None)
         super().__init__(chosen, _WithoutFailures(observer), interrupt)
         self._deep = deep
-        self._differences = Differences()
+        self._index: ObjectIndex = ObjectIndex()
+        self._is_state: Callable[[str], object] = lambda _: False
+        self._differences = Differences(self._index)
         self._found_extra = False
         self._comparing: ComparingSink | None = None
 
@@ -52,9 +59,8 @@ class Verification(Job):
         """See `Job.run`; then look for the objects that no row has."""
         report = await super().run()
         if report.status in (COMPLETE, PARTIAL):
-            self._found_extra = self._config.limit is not None or (
-                self._index is not None
-                and await self._differences.find_extra(self._index, lambda: self._interrupt.draining)
+            self._found_extra = self._config.limit is not None or await self._differences.find_extra(
+                self._is_state, lambda: self._interrupt.draining
             )
         return report
 
@@ -65,7 +71,7 @@ class Verification(Job):
             complete=report.error is None and self._found_extra,
             rows=job.counts.rows if job is not None else 0,
             skipped=job.counts.skipped if job is not None else 0,
-            objects=self._index.objects if self._index is not None else 0,
+            objects=self._index.objects - found.state,
             missing=found.missing,
             different=found.different,
             extra=found.extra,
@@ -90,12 +96,23 @@ class Verification(Job):
             check = objects.check
             await check()
         assert objects is not None  # noqa: S101 - a bucket has objects
-        self._objects, self._index = objects, ObjectIndex()
+        self._objects = objects
         self._closers.append(self._index.close)
         self._sink = self._comparing = ComparingSink(self._index, objects, check, deep=self._deep)
 
     async def _open_state(self) -> None:
         source, name = self._source, self._config.name or self._source.relation.label
+        destination = parse_destination(self._config.to)
+        state = await asyncio.to_thread(
+            state_keys,
+            self._config.state,
+            name,
+            destination.kind,
+            destination.place,
+            destination.template.literals[0],
+        )
+        if state is not None:
+            self._is_state = state.fullmatch
         self._checkpoints = None
         self._checkpoint = Checkpoint(name, {}, None, Counts(), False, timestamp(), timestamp())
         letters: Any = self._differences

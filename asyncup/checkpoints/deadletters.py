@@ -10,12 +10,12 @@ import contextlib
 import itertools
 import json
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from asyncup.checkpoints.codec import letter_header, letter_line
-from asyncup.checkpoints.files import sync_folder
+from asyncup.checkpoints.files import open_file, sync_folder
 from asyncup.errors import StateLost, StateRefused
 from asyncup.model import DeadLetter
 
@@ -23,6 +23,8 @@ KIND = "asyncup dead letters"
 #: What the name of a run for trying out ends with: its letters give way to those of the job, never the other way.
 TRIAL = ".trial"
 VERSION = 1
+#: A longer first line than this is none of ours.
+LONGEST_HEADER = 16 << 20
 _OPENING = b'{"kind": "' + KIND.encode()
 
 
@@ -49,7 +51,7 @@ class DeadLetterFile:
             StateRefused: the file cannot be written, or is something else than this job's dead letters.
         """
         try:
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            descriptor = open_file(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         except OSError as exc:
             raise StateRefused(
                 "open dead letters",
@@ -59,9 +61,13 @@ class DeadLetterFile:
             ) from exc
         try:
             with self._path.open("rb") as file:
-                head = file.readline()
+                head = file.readline(LONGEST_HEADER)
                 complete = head.endswith(b"\n")
-                if complete or not (_OPENING.startswith(head) or head.startswith(_OPENING)):
+                if (
+                    complete
+                    or len(head) == LONGEST_HEADER
+                    or not (_OPENING.startswith(head) or head.startswith(_OPENING))
+                ):
                     self._check(
                         head
                     )  # otherwise it is empty, or the beginning of a line of ours that a crash cut short
@@ -134,43 +140,44 @@ def _write(descriptor: int, content: bytes) -> int:
     return len(content)
 
 
-async def read(path: Path) -> tuple[dict[str, Any], AsyncGenerator[bytes, None]]:
-    """The job of dead letters in a file, and their lines, some at a time.
+def open_letters(path: Path) -> BinaryIO:
+    """Open a file of dead letters for reading.
 
     Raises:
-        StateRefused: the file cannot be read, or is something else.
+        OSError: it cannot be opened, or is no file.
     """
-
-    async def lines(file: BinaryIO) -> AsyncGenerator[bytes, None]:
-        try:
-            while some := await asyncio.to_thread(file.readlines, 1 << 16):
-                for line in some:
-                    yield line
-        finally:
-            file.close()
-
-    try:
-        file = await asyncio.to_thread(path.open, "rb")
-    except OSError as exc:
-        raise StateRefused("open dead letters", str(path), f"it cannot be read: {exc.strerror or exc}") from exc
-    try:
-        return job_of(await asyncio.to_thread(file.readline), str(path)), lines(file)
-    except BaseException:
-        file.close()
-        raise
+    return os.fdopen(open_file(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)), "rb")
 
 
 def job_of(header: bytes | str, location: str) -> dict[str, Any]:
-    """The job in the line that dead letters begin with.
+    """The job in the line that dead letters begin with, wherever they are. It has a name and the columns of its key.
 
     Raises:
-        StateRefused: it is no such line.
+        StateRefused: it is no such line, or of a version that is not known.
     """
     try:
         value = json.loads(header)
-        if value["kind"] == KIND and value["version"] == VERSION:
-            job: dict[str, Any] = value["job"]
-            return job
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise StateRefused("open dead letters", location, "it does not hold dead letters of this version of asyncup")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or value.get("kind") != KIND:
+        raise StateRefused(
+            "open dead letters",
+            location,
+            "it is not a dead-letter file of asyncup",
+            "give the file that a run with failed rows names in its summary",
+        )
+    version, job = value.get("version"), value.get("job") or {}
+    if not isinstance(version, int) or version > VERSION:
+        raise StateRefused(
+            "open dead letters",
+            location,
+            f"it was written by a newer version of asyncup (version {version} of such files; this one knows {VERSION})",
+            "upgrade asyncup",
+        )
+    try:
+        named = isinstance(job["name"], str) and all(isinstance(column, str) for column in job["key"])
+    except (KeyError, TypeError):
+        named = False
+    if not named:
+        raise StateRefused("open dead letters", location, "its first line does not hold a job")
+    return dict(job)

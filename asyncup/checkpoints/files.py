@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
+import time
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -19,6 +21,12 @@ from asyncup.checkpoints.lease import Holder
 from asyncup.checkpoints.owner import Owner
 from asyncup.checkpoints.places import Entry
 from asyncup.errors import StateRefused
+
+#: What is said of a device, a pipe or a socket.
+NO_FILE = "it is a device, a pipe or a socket, and no file that could be read again"
+
+#: For how long a lock that is taken may be that of somebody who only looks at who holds it; and between two tries.
+_LOOK_SECONDS, _POLL_SECONDS = 0.2, 0.01
 
 
 class StateFolder:
@@ -62,7 +70,7 @@ class StateFolder:
         holder = _holder(path)
         lock = FileLock(path, mode=0o600, thread_local=False)
         try:
-            lock.acquire(timeout=0)
+            _acquire(lock)
         except Timeout:
             raise StateRefused(
                 "lock job",
@@ -93,7 +101,8 @@ class StateFolder:
         except FileNotFoundError:
             return []
         except OSError as exc:
-            raise StateRefused("read state", str(self.path), exc.strerror or str(exc)) from exc
+            hint = "give the place that a run had as --state: a folder, s3://bucket/prefix or postgres:schema.table"
+            raise StateRefused("read state", str(self.path), exc.strerror or str(exc), hint) from exc
         return [self._entry(path) for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
 
     def _entry(self, path: Path) -> Entry:
@@ -105,6 +114,25 @@ class StateFolder:
         except (OSError, ValueError):
             return Entry(name, str(path), letters, error=unreadable(str(path)))
         return Entry(checkpoint.name, str(path), letters, checkpoint, _holder(path.with_suffix(".lock")))
+
+
+def _acquire(lock: FileLock) -> None:
+    """Take a lock. `_holder` holds it too for an instant, which is no reason to believe that a run does.
+
+    Raises:
+        Timeout: somebody has it.
+        OSError: it cannot be taken.
+    """
+    end = time.monotonic() + _LOOK_SECONDS
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
 
 
 def _holder(path: Path) -> Holder | None:
@@ -154,6 +182,19 @@ def replace_file(path: Path, content: bytes) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file, and nothing else: to open a pipe would wait, and to read a device would never end.
+
+    Raises:
+        OSError: it cannot be opened, or is no file.
+    """
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), mode)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(NO_FILE)
+    return descriptor
 
 
 def sync_folder(path: Path) -> None:

@@ -2,7 +2,13 @@
 
 A lease is taken for a minute and renewed with every save, and every quarter of a minute where nothing is saved. Time is
 counted from before the request that took or renewed it, so that it ends here before it ends at the server, whatever the
-clocks of the two say. A run that cannot renew it until then stops: another one may have taken over.
+clocks of the two say.
+
+A server that is gone for longer than the lease does not end the run. Every write names what it follows (a token, an ETag),
+so one that succeeds proves that nobody has had the job meanwhile, and one that is refused ends the run before it has
+changed anything. So a run whose lease has run out keeps asking for minutes, and sends on: an object has the same key
+whoever sends it, a run that takes the job over sends again whatever no checkpoint has passed, and no letter or checkpoint
+is written before the lease is surely ours again. Where a server cannot refuse (`is_fenced`), a run ends with its lease.
 """
 
 from __future__ import annotations
@@ -16,7 +22,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from asyncup.checkpoints.owner import Owner
-from asyncup.errors import AsyncupError, StateLost, StateRefused
+from asyncup.errors import AsyncupError, StateLost, StateRefused, Unreachable
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier, RetryPolicy
 
@@ -26,7 +32,13 @@ LEASE_SECONDS = 60.0
 RENEWAL_SECONDS = 15.0
 #: What a run gives the server at its end to take the lease back; otherwise it runs out by itself.
 RELEASE_SECONDS = 5.0
-#: What a request gets when there is no time left: after a machine slept, the lease may still be nobody else's.
+#: How long a server that has answered before is asked again, as everywhere: minutes.
+PATIENCE_SECONDS = RetryPolicy().elapsed
+#: What a write that cannot be fenced by itself needs of the lease when it begins: more than such a request may take.
+MARGIN_SECONDS = 20.0
+#: What a request gets, whoever makes it: longer than the limits that the clients and the servers have of their own.
+_ATTEMPT_SECONDS = 30.0
+#: What an unfenced request gets when the lease has run out: after a machine slept, it may still be nobody else's.
 _LEAST_SECONDS = 5.0
 #: What a request gets beyond the drain's own time, and after the second signal.
 _DRAIN_SECONDS = 5.0
@@ -58,7 +70,8 @@ def refused(name: str, holder: Holder, seconds: float) -> StateRefused:
 class Tenure:
     """The time for which a lease is ours. Times in seconds.
 
-    `on_retry` is told of every attempt that failed and of the wait for the next one.
+    `on_retry` is told of every attempt that failed and of the wait for the next one. `is_fenced` is whether the server
+    refuses whoever has lost the job.
     """
 
     def __init__(
@@ -73,6 +86,7 @@ class Tenure:
         dice: Callable[[], float] = random.random,
     ) -> None:
         self.seconds = seconds
+        self.is_fenced = True
         self._renewal = renewal
         self._drain_timeout = drain_timeout
         self._on_retry = on_retry
@@ -97,20 +111,26 @@ class Tenure:
     async def insist(
         self, call: Callable[[], Awaitable[R]], op: str, subject: str, *, extends: bool = True, patience: float = 1e9
     ) -> R:
-        """Call until it succeeds, as long as the lease is ours and the end of an interrupted run has not come.
+        """Call until it succeeds, for minutes at most, and not beyond the end of an interrupted run.
 
-        Success prolongs the lease where it `extends` it. What is lost stays lost.
+        The lease may run out meanwhile, so `call` has to be refused by the server, or to see for itself, when another run
+        has the job. Success prolongs the lease where it `extends` it. What is lost stays lost.
 
         Raises:
-            StateLost: it did not succeed.
+            StateLost: another run has the job, or it did not succeed in time.
         """
         if self._lost is not None:
             raise StateLost(self._lost.op, self._lost.subject, self._lost.message, self._lost.hint)
 
         async def attempt(_: None) -> R:
-            return await (self.timed(call()) if extends else call())
+            try:
+                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                    return await (self.timed(call()) if extends else call())
+            except TimeoutError as exc:
+                raise Unreachable(op, subject, f"there was no answer within {_ATTEMPT_SECONDS:g} seconds") from exc
 
-        patience = min(patience, max(self.left, _LEAST_SECONDS), self._until_end())
+        allowed = PATIENCE_SECONDS if self.is_fenced else max(self.left, _LEAST_SECONDS)
+        patience = min(patience, allowed, self._until_end())
         policy = RetryPolicy(max_attempts=1_000_000, elapsed=patience, first_elapsed=patience, cap=5.0)
         retrier = Retrier(policy, _sleep, self._on_retry, self._clock, self._dice)
         try:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from asyncup.checkpoints.deadletters import KIND, VERSION
+from asyncup.checkpoints.deadletters import KIND, LONGEST_HEADER, job_of, open_letters
 from asyncup.errors import StateLost, StateRefused
 from asyncup.model import Key
 
-#: A longer first line than this is none of ours.
-_LONGEST_HEADER = 16 << 20
+#: Rows that are recognized when they come again: some 50 MB while the file is looked through. Others are sent twice.
+_KNOWN = 500_000
+_NAMED = "give the file that a run with failed rows names in its summary"
 _OPENING = b'{"kind": "' + KIND.encode()
 
 
@@ -26,18 +28,21 @@ class LetterFile:
 
     Attributes:
         location: where it is, as it was asked for.
-        job: what the first line says of the job; empty when the file is.
-        letters: how many rows it has.
+        job: what the first line says of the job; empty when the file is, or that line is torn.
+        letters: how many rows it has, each counted once.
+        repeated: how many lines more there are, of rows that were met before: a try that was interrupted leaves such.
         torn: whether a crash cut its last line short; that row is not among `letters`, and no checkpoint has passed it.
     """
 
     def __init__(self, location: str, file: BinaryIO) -> None:
         self.location = location
         self.job: dict[str, Any] = {}
-        self.letters = 0
+        self.letters = self.repeated = 0
         self.torn = False
         self._file = file
         self._left = 0
+        self._line = 0
+        self._skipped: set[int] = set()
         self._stamp = self._now()
 
     @classmethod
@@ -49,7 +54,7 @@ class LetterFile:
         """
         location = str(path)
         try:
-            file = path.open("rb")
+            file = open_letters(path)
         except FileNotFoundError:
             raise StateRefused(
                 "open dead letters",
@@ -58,7 +63,8 @@ class LetterFile:
                 "a run that ends with failed rows names its file",
             ) from None
         except OSError as exc:
-            raise StateRefused("open dead letters", location, f"it cannot be read: {exc.strerror or exc}") from exc
+            reason = f"it cannot be read: {exc.strerror or exc}"
+            raise StateRefused("open dead letters", location, reason, _NAMED) from exc
         return cls.of(location, file)
 
     @classmethod
@@ -73,7 +79,8 @@ class LetterFile:
             found._look()
         except OSError as exc:
             file.close()
-            raise StateRefused("open dead letters", location, f"it cannot be read: {exc.strerror or exc}") from exc
+            reason = f"it cannot be read: {exc.strerror or exc}"
+            raise StateRefused("open dead letters", location, reason, _NAMED) from exc
         except BaseException:
             file.close()
             raise
@@ -121,15 +128,16 @@ class LetterFile:
         return status.st_size, status.st_mtime_ns
 
     def _look(self) -> None:
-        head = self._file.readline(_LONGEST_HEADER)
+        head = self._file.readline(LONGEST_HEADER)
         if not head or (not head.endswith(b"\n") and (_OPENING.startswith(head) or head.startswith(_OPENING))):
             self.torn = bool(head)  # cut short in its first line: no row can have followed
             return
-        self.job = self._read_header(head)
+        self.job = job_of(head, self.location)
         start = self._file.tell()
+        seen: set[bytes] = set()
         for number, line in enumerate(self._file, 2):
             try:
-                _ = self._key(line)
+                digest = blake2b(json.dumps(self._key(line)).encode(), digest_size=16).digest()
             except ValueError as exc:
                 if not line.endswith(b"\n"):
                     self.torn = True
@@ -140,42 +148,19 @@ class LetterFile:
                     f"line {number} is no dead letter: {exc}",
                     "mend that line or take it out",
                 ) from None
+            if digest in seen:
+                self._skipped.add(number)
+                self.repeated += 1
+                continue
             self.letters += 1
+            if len(seen) < _KNOWN:
+                seen.add(digest)
         self._file.seek(start)
-        self._left = self.letters
-
-    def _read_header(self, line: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict) or value.get("kind") != KIND:
-            raise StateRefused(
-                "open dead letters",
-                self.location,
-                "it is not a dead-letter file of asyncup",
-                "give the file that a run with failed rows names in its summary",
-            )
-        version, job = value.get("version"), value.get("job") or {}
-        if not isinstance(version, int) or version > VERSION:
-            raise StateRefused(
-                "open dead letters",
-                self.location,
-                f"it was written by a newer version of asyncup (version {version} of such files; this one knows "
-                f"{VERSION})",
-                "upgrade asyncup",
-            )
-        try:
-            named = isinstance(job["name"], str) and all(isinstance(column, str) for column in job["key"])
-        except (KeyError, TypeError):
-            named = False
-        if not named:
-            raise StateRefused("open dead letters", self.location, "its first line does not hold a job")
-        return dict(job)
+        self._line, self._left = 2, self.letters
 
     def _take(self, most: int) -> list[Key]:
         try:
-            keys = [self._key(self._file.readline()) for _ in range(min(most, self._left))]
+            keys = [self._key(self._next_line()) for _ in range(min(most, self._left))]
         except (OSError, ValueError) as exc:
             raise StateLost(
                 "read dead letters",
@@ -185,6 +170,13 @@ class LetterFile:
             ) from exc
         self._left -= len(keys)
         return keys
+
+    def _next_line(self) -> bytes:
+        while self._line in self._skipped:
+            self._file.readline()
+            self._line += 1
+        self._line += 1
+        return self._file.readline()
 
     def _key(self, line: bytes) -> Key:
         """The key in a line. Raises ValueError."""

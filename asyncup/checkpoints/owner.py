@@ -1,8 +1,9 @@
 """Who holds the lock of a job: a process that can be told from every other, and whether it is still there.
 
 A lease outlives a process that was killed, so its owner leaves what another process on the same machine needs to see
-that it is dead: the machine's boot, the space of process ids, the id, and when the process began. Whatever cannot be
-proved counts as alive; then the lease has to run out.
+that it is dead: the machine's name and boot, the space of process ids, the id, and when the process began. Machines that
+were started from one snapshot of a memory share all but the name. Whatever cannot be proved counts as alive; then the
+lease has to run out.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Owner:
 
     def is_dead(self) -> bool:
         """Whether it was a process of this machine, since it was started, that is no more. For threads, as `here`."""
-        if not (self.boot and self.space and self.begun) or (self.boot, self.space) != (_boot(), _space()):
+        if not (self.boot and self.space and self.begun):
+            return False
+        if (self.host, self.boot, self.space) != (socket.gethostname(), _boot(), _space()):
             return False
         try:
             os.kill(self.pid, 0)

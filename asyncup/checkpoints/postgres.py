@@ -31,6 +31,8 @@ _CREATE_LETTERS = (
     "CREATE TABLE IF NOT EXISTS {0} (name text NOT NULL, number bigint NOT NULL, line text NOT NULL, "
     "PRIMARY KEY (name, number))"
 )
+_STATE_COLUMNS = frozenset(("name", "checkpoint", "token", "owner", "held_until", "serial"))
+_LETTERS_COLUMNS = frozenset(("name", "number", "line"))
 _UNTIL = "now() + make_interval(secs => {0})"
 _SHOWN = "to_char(held_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')"
 
@@ -57,10 +59,34 @@ class StateTable:
         Raises:
             StateRefused: they cannot be made; the hint is the GRANT that is missing.
         """
+        await retrier.run(lambda _: self._check_columns(), None)
         if await self.exists(retrier):  # CREATE … IF NOT EXISTS asks for the right to create before it looks
             return
         await retrier.run(self.fetch, _CREATE_STATE.format(self.state))
         await retrier.run(self.fetch, _CREATE_LETTERS.format(self.letters))
+
+    async def _check_columns(self) -> None:
+        """See that tables that are there are state, before another is made beside them.
+
+        Raises:
+            StateRefused: one is a table of somebody else's.
+        """
+        sql = (
+            "SELECT attname::text FROM pg_catalog.pg_attribute "
+            "WHERE attrelid = to_regclass($1::text) AND attnum > 0 AND NOT attisdropped"
+        )
+        for table, name, columns in (
+            (self.state, self._name, _STATE_COLUMNS),
+            (self.letters, self._letters_name, _LETTERS_COLUMNS),
+        ):
+            found = {column for (column,) in await self.fetch(sql, table)}
+            if found and not columns <= found:
+                raise StateRefused(
+                    "use state",
+                    name,
+                    "there is a table of this name that is not asyncup's state",
+                    "give another name with --state postgres:schema.table, of a table that is not there yet",
+                )
 
     def location(self, name: str) -> str:
         """Where a job's checkpoint is."""

@@ -37,11 +37,20 @@ class PostgresDeadLetters:
         self.letters = 0
 
     async def open(self, retrier: Retrier, *, keep: int) -> None:
-        """Keep the first `keep` letters of an earlier run and no others."""
+        """Keep the first `keep` letters of an earlier run and no others.
+
+        Raises:
+            StateLost: another run has the job.
+            AsyncupError: they cannot be read or removed.
+        """
         table = self._table.letters
-        sql = f"DELETE FROM {table} WHERE name = $1 AND (number > $2 OR $2 = 0)"
-        await retrier.run(lambda _: self._table.fetch(sql, self._name, keep), None)
-        sql = f"SELECT count(*) FROM {table} WHERE name = $1 AND number > 0"
+        sql = (
+            f"{self._held}, gone AS (DELETE FROM {table} WHERE name = $1 AND (number > $3 OR $3 = 0) "
+            "AND EXISTS (SELECT FROM held)) SELECT FROM held"
+        )
+        if not await retrier.run(lambda _: self._table.fetch(sql, self._name, self._owner.id, keep), None):
+            raise self._taken("open dead letters")
+        sql = f"SELECT coalesce(max(number), 0) FROM {table} WHERE name = $1"
         rows = await retrier.run(lambda _: self._table.fetch(sql, self._name), None)
         self.letters = rows[0][0]
 
@@ -50,23 +59,26 @@ class PostgresDeadLetters:
         lines = [self._header, *(letter_line(letter, ascii_only=True).decode() for letter in letters)]
         numbers = [0, *range(self.letters + 1, self.letters + len(letters) + 1)]
         sql = (
-            f"WITH held AS (SELECT FROM {self._table.state} WHERE name = $1 AND token = $2 FOR SHARE) "
-            f"INSERT INTO {self._table.letters} (name, number, line) SELECT $1, new.number, new.line "
+            f"{self._held} INSERT INTO {self._table.letters} (name, number, line) SELECT $1, new.number, new.line "
             "FROM held, unnest($3::bigint[], $4::text[]) AS new(number, line) "
             "ON CONFLICT (name, number) DO UPDATE SET line = excluded.line RETURNING 1"
         )
 
         async def write() -> None:
             if not await self._table.fetch(sql, self._name, self._owner.id, numbers, lines):
-                raise StateLost(
-                    "write dead letters",
-                    self.location,
-                    "another run has taken this job over",
-                    "let one run of a job end before the next one begins",
-                )
+                raise self._taken("write dead letters")
 
         await self._tenure.insist(write, "write dead letters", self.location, extends=False)
         self.letters += len(letters)
+
+    @property
+    def _held(self) -> str:
+        """What a statement begins with that does something only while $2 has the job $1."""
+        return f"WITH held AS (SELECT FROM {self._table.state} WHERE name = $1 AND token = $2 FOR SHARE)"
+
+    def _taken(self, op: str) -> StateLost:
+        reason = "another run has taken this job over"
+        return StateLost(op, self.location, reason, "let one run of a job end before the next one begins")
 
 
 async def read(

@@ -18,7 +18,7 @@ from typing import Any
 
 from asyncup.checkpoints.codec import from_json, to_json
 from asyncup.checkpoints.files import file_name
-from asyncup.checkpoints.lease import RELEASE_SECONDS, Tenure, refused
+from asyncup.checkpoints.lease import MARGIN_SECONDS, RELEASE_SECONDS, Tenure, refused
 from asyncup.checkpoints.leased import LeasedState
 from asyncup.checkpoints.owner import Owner
 from asyncup.checkpoints.places import Documents, Entry
@@ -40,7 +40,7 @@ class S3Checkpoints:
         self._key = prefix + file_name(name, ".json")
         self._name = name
         self._owner = owner
-        self._tenure = tenure
+        self.tenure = tenure
         self._etag: str | None = None
         self._serial = 0
         self._checkpoint: Any = None
@@ -56,11 +56,11 @@ class S3Checkpoints:
         """
         for _ in range(_TRIES):
             found = await retrier.run(self._documents.get, self._key)
-            state = await self._check_free(found, restart=restart)
+            state = await self._check_free(found, retrier, restart=restart)
             self._etag = None if found is None else found.etag
             self._checkpoint = None if state is None or restart else state.checkpoint
             content = self._next(self._owner)
-            if await retrier.run(lambda given: self._tenure.timed(self._write(given)), content):
+            if await retrier.run(lambda given: self.tenure.timed(self._write(given)), content):
                 break
         else:
             reason = "other runs of this job take and leave it all the time"
@@ -87,8 +87,18 @@ class S3Checkpoints:
 
     async def keep(self) -> None:
         """See `Lease.keep`."""
-        if self._tenure.is_due:
+        if self.tenure.is_due:
             await self._replace("renew lease")
+
+    async def confirm(self) -> None:
+        """See that the lease will outlast a request that is about to be made; renew it where it would not. One attempt.
+
+        Raises:
+            StateLost: another run has the job.
+            AsyncupError: no clear answer now.
+        """
+        if self.tenure.left < MARGIN_SECONDS:
+            await self.tenure.timed(self._written_once("renew lease", self._next(self._owner)))
 
     async def release(self) -> None:
         """Give the lease back, and leave nothing behind where nothing was saved.
@@ -97,16 +107,11 @@ class S3Checkpoints:
             StateLost: it could not be, so it has to run out.
         """
         if self._checkpoint is None:
-            await self._tenure.insist(
-                lambda: self._documents.delete(self._key, etag=self._etag),
-                "release job",
-                self._name,
-                patience=RELEASE_SECONDS,
-            )
+            await self.tenure.insist(self._remove, "release job", self._name, patience=RELEASE_SECONDS)
         else:
             await self._replace("release job", releases=True, patience=RELEASE_SECONDS)
 
-    async def _check_free(self, found: Document | None, *, restart: bool) -> LeasedState | None:
+    async def _check_free(self, found: Document | None, retrier: Retrier, *, restart: bool) -> LeasedState | None:
         """The state, if nobody holds it.
 
         Raises:
@@ -125,7 +130,7 @@ class S3Checkpoints:
             return state
         if holder.until is None:  # a server without a clock: a lease that is not renewed while we watch has run out
             await asyncio.sleep(state.seconds)
-            again = await self._documents.get(self._key)
+            again = await retrier.run(self._documents.get, self._key)
             if again is None or again.etag == found.etag:
                 return state
         raise refused(self._name, holder, state.seconds)
@@ -139,20 +144,24 @@ class S3Checkpoints:
         for condition in conditions:
             etag = await retrier.run(lambda given: self._documents.put(self._key, self._written, **given), condition)
             if etag is not None:
-                self._etag, self.is_guarded = etag, False
+                self._etag, self.is_guarded, self.tenure.is_fenced = etag, False, False
 
     def _next(self, owner: Owner | None) -> bytes:
         self._serial += 1
-        return LeasedState(self._owner.id, self._serial, owner, self._tenure.seconds, self._checkpoint).encoded()
+        return LeasedState(self._owner.id, self._serial, owner, self.tenure.seconds, self._checkpoint).encoded()
 
     async def _replace(self, op: str, *, releases: bool = False, patience: float = 1e9) -> None:
         content = self._next(None if releases else self._owner)
+        await self.tenure.insist(lambda: self._written_once(op, content), op, self.location, patience=patience)
 
-        async def write() -> None:
-            if not await self._write(content):
-                raise await self._taken(op)
+    async def _written_once(self, op: str, content: bytes) -> None:
+        if not await self._write(content):
+            raise await self._taken(op)
 
-        await self._tenure.insist(write, op, self.location, patience=patience)
+    async def _remove(self) -> None:
+        """Remove the object while it is surely ours: there are servers that ignore the condition of a delete."""
+        if self.tenure.left > 0:
+            await self._documents.delete(self._key, etag=self._etag)
 
     async def _write(self, content: bytes) -> bool:
         """Write the object in place of the version that we know; False when it is another one that is not ours."""

@@ -167,7 +167,7 @@ def _explain(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> None:
         f"\nKept in {folder}. To use it again, start both servers:\n\n  {server} &\n  {store} &\n\n"
         f"then, in any folder:\n\n  unset DATABASE_URL AWS_PROFILE AWS_SESSION_TOKEN\n{exports}\n"
         f"  {postgres.binaries / 'psql'} -c 'select count(*) from files'\n"
-        f"  {Path(sys.executable).parent / _command_line()} --state {shlex.quote(str(folder / 'state'))}"
+        f"  {Path(sys.executable).parent}/{_command_line()} --state {shlex.quote(str(folder / 'state'))}"
     )
 
 

@@ -5,17 +5,21 @@ Only the standard library and typer are imported here; a command imports what it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.main
 
 import asyncup
 from asyncup.cli import demo, retry, status, sync, verify
+
+if TYPE_CHECKING:
+    from asyncup.errors import AsyncupError
 
 app = typer.Typer(
     name="asyncup",
@@ -58,6 +62,38 @@ def _terminate(_signum: int, _frame: FrameType | None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command line; returns the exit code."""
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _write_nothing()  # who read our output has gone; nothing can be said any more
+        return 1
+    except OSError:
+        lost = _lost_output()
+        if lost is None:
+            raise
+        _write_nothing()
+        with contextlib.suppress(OSError):
+            print(f"error: stdout cannot be written: {lost.strerror or lost}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _lost_output() -> OSError | None:
+    """What goes wrong with stdout; None when it takes a line, so that something else went wrong."""
+    try:
+        sys.stdout.flush()
+        os.write(sys.stdout.fileno(), b"\n")  # whoever is unbuffered holds nothing that could fail again
+    except OSError as exc:
+        return exc
+    return None
+
+
+def _write_nothing() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     command: Any = typer.main.get_command(app)
     try:
@@ -68,27 +104,51 @@ def run(arguments: list[str]) -> int:
         return 1
     except (KeyboardInterrupt, Terminated) as exc:
         signum = signal.SIGINT if isinstance(exc, KeyboardInterrupt) else signal.SIGTERM
-        return _interrupted_early(signum, arguments)
-    except BrokenPipeError:
-        # who read our output has gone; nothing can be said any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _close(arguments, signum=signum)
     return result if isinstance(result, int) else 0
 
 
 def main() -> None:
     """The entry point of the `asyncup` program."""
+    _open_streams()
     sys.exit(run(sys.argv[1:]))
 
 
-def _wants_json(arguments: list[str]) -> bool:
-    """Whether `--output json` was asked for, read without parsing: the command line may be beyond that."""
+def _open_streams() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr: else a connection would get its number, and our words."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+
+
+def _given(arguments: list[str], option: str) -> str | None:
+    """The value of an option, read without parsing: the command line may be beyond that."""
     for position, argument in enumerate(arguments):
-        if argument == "--output" and position + 1 < len(arguments):
-            return arguments[position + 1] == "json"
-        if argument.startswith("--output="):
-            return argument == "--output=json"
-    return os.environ.get("ASYNCUP_OUTPUT") == "json"
+        if argument == f"--{option}" and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith(f"--{option}="):
+            return argument.partition("=")[2]
+    return os.environ.get(f"ASYNCUP_{option.upper()}") or None
+
+
+def _close(arguments: list[str], error: AsyncupError | None = None, signum: int | None = None) -> int:
+    """Say how a command ended that never began, in the words of that command; returns the exit code."""
+    from asyncup.cli.presentation import close
+    from asyncup.console.text import Redactor
+    from asyncup.report import Report, Verdict
+
+    command, json = arguments[:1], _given(arguments, "output") == "json"
+    if command == ["status"]:
+        return status.close_early(_given(arguments, "state"), error, signum, json=json)
+    report = Verdict if command == ["verify"] else Report
+    return close(report(error=error, signal=signum), json=json, redact=Redactor())
 
 
 def _usage_error(exc: typer.TyperException, arguments: list[str]) -> int:
@@ -96,22 +156,9 @@ def _usage_error(exc: typer.TyperException, arguments: list[str]) -> int:
     if not message or type(exc).__name__ == "NoArgsIsHelpError":
         print(message)
         return 2
-    from asyncup.cli.presentation import close
-    from asyncup.console.text import Redactor
     from asyncup.errors import UsageError
-    from asyncup.report import Report, Verdict
 
     known = [name for name in ("sync", "retry", "verify", "status", "demo") if name in arguments[:1]]
     hint = f"asyncup {' '.join([*known, '--help'])} shows what there is"
     error = UsageError("read flags", "command line", message[:1].lower() + message[1:].rstrip("."), hint)
-    report = Verdict(error=error) if known == ["verify"] else Report(error=error)
-    return close(report, json=_wants_json(arguments), redact=Redactor())
-
-
-def _interrupted_early(signum: int, arguments: list[str]) -> int:
-    from asyncup.cli.presentation import close
-    from asyncup.console.text import Redactor
-    from asyncup.report import Report, Verdict
-
-    report = Verdict(signal=signum) if arguments[:1] == ["verify"] else Report(signal=signum)
-    return close(report, json=_wants_json(arguments), redact=Redactor())
+    return _close(arguments, error)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+from collections.abc import Coroutine
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -28,16 +30,34 @@ _ACCESS = ("dsn", "endpoint_url", "region", "profile", "addressing", "ca_bundle"
 
 @shares(sync.sync, ("state", *_ACCESS, "output", "verbose", "quiet"))
 def status(**options: Any) -> int:
-    from asyncup.console.summary import json_summary
-    from asyncup.console.text import Redactor, error_lines
+    from asyncup.console.text import Redactor
 
     redact = Redactor(sync.secrets(options["dsn"]))
-    found = _look(options, redact)
+    return _close(_look(options, redact), redact, json=options["output"] == "json", quiet=options["quiet"])
+
+
+def close_early(state: str | None, error: AsyncupError | None, signum: int | None, *, json: bool) -> int:
+    """Say how the command ended that never began; returns the exit code."""
+    from asyncup.console.text import Redactor
+    from asyncup.overview import Overview
+
+    return _close(Overview(state or _default_state(), error=error, signal=signum), Redactor(), json=json)
+
+
+def _default_state() -> str:
+    return str(next(entry.default for entry in fields(Config) if entry.name == "state"))
+
+
+def _close(found: Overview, redact: Redactor, *, json: bool, quiet: bool = False) -> int:
+    """Print what was found; returns the exit code."""
+    from asyncup.console.summary import json_summary
+    from asyncup.console.text import error_lines
+
     for line in [] if found.error is None else error_lines(found.error):
         print(redact(line), file=sys.stderr)
-    if options["output"] == "json":
+    if json:
         print(json_summary(found, redact), flush=True)
-    elif not options["quiet"]:
+    elif not quiet:
         from asyncup.console.status import overview_lines
 
         for line in overview_lines(found):
@@ -49,7 +69,7 @@ def _look(options: dict[str, Any], redact: Redactor) -> Overview:
     from asyncup.overview import Overview, overview
     from asyncup.state import Access
 
-    state = options["state"] or str(next(entry.default for entry in fields(Config) if entry.name == "state"))
+    state = options["state"] or _default_state()
     given = {name: options[name] for name in _ACCESS if options[name] is not None}
 
     def waiting(error: AsyncupError, _: int, seconds: float) -> None:
@@ -61,6 +81,33 @@ def _look(options: dict[str, Any], redact: Redactor) -> Overview:
             raise UsageError("read flags", "--output", f"{options['output']!r} is none of text, json")
         # validated as those of a job are, of which a table and a destination are the least
         config = Config.of(table="any", to="null:", state=state, **given)
-        return asyncio.run(overview(config.state, Access.of(config), waiting))
+        return _run(overview(config.state, Access.of(config), waiting), state)
     except AsyncupError as exc:
         return Overview(state, error=exc)
+
+
+def _run(looking: Coroutine[Any, Any, Overview], state: str) -> Overview:
+    """What there is to see, or that a signal came before."""
+    from asyncup.overview import Overview
+
+    signals: list[int] = []
+
+    async def main() -> Overview:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def stop(signum: int) -> None:
+            signals.append(signum)
+            if task is not None:
+                loop.call_soon_threadsafe(task.cancel)
+
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, lambda number, _frame: stop(number))
+        try:
+            return await looking
+        except asyncio.CancelledError:
+            return Overview(state, signal=signals[0])
+        finally:  # what has come of it is decided: a late signal must not make another exit code of it
+            for signum in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(signum, signal.SIG_IGN)
+
+    return asyncio.run(main())

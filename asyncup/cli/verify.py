@@ -12,6 +12,7 @@ import typer
 from asyncup.cli import sync
 from asyncup.cli.options import shares
 from asyncup.config import Config, environment
+from asyncup.errors import UsageError
 from asyncup.report import Verdict
 
 HELP = """Compare the rows of a Postgres table or query with the objects that sync has made of them.
@@ -48,6 +49,8 @@ def verify(
 
     def prepare() -> sync.Run:
         config = Config.of(**given)
+        if config.limit == 0:
+            raise UsageError("read flags", "--limit", "must be at least 1: nothing would be compared")
         from asyncup import verification
 
         return lambda view, interrupt: verification.verify(config, view, interrupt, deep=deep)

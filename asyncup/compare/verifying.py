@@ -5,14 +5,13 @@ So rows are read, rendered, retried, bounded and interrupted exactly as they are
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from asyncup.compare.index import ObjectIndex
-from asyncup.errors import ObjectDiffers, ObjectMissing
+from asyncup.errors import AsyncupError, Disposition, ObjectDiffers, ObjectMissing
 from asyncup.model import DeadLetter, Likeness, Receipt, Upload
 from asyncup.protocols import Objects
-from asyncup.report import DIFFERENCES, Difference
+from asyncup.report import DIFFERENCES, NO_OBJECT, Difference
 
 _OP = "verify"
 
@@ -41,12 +40,20 @@ class ComparingSink:
 
         Raises:
             ObjectMissing, ObjectDiffers: the row's object is not as it should be.
-            AsyncupError: it could not be compared.
+            AsyncupError: it could not be compared, which says nothing of the row and ends the run when it stays so.
         """
         listed = await self._index.look(upload.key)
         if listed is None:
-            raise ObjectMissing(_OP, upload.key, "there is no such object")
-        likeness = await self._objects.compare(upload, listed, deep=self._deep)
+            raise ObjectMissing(_OP, upload.key, NO_OBJECT)
+        try:
+            likeness = await self._objects.compare(upload, listed, deep=self._deep)
+        except ObjectMissing:
+            raise
+        except AsyncupError as error:
+            error.exhausted = Disposition.ABORT
+            if error.disposition is not Disposition.RETRY:
+                error.disposition = Disposition.ABORT
+            raise
         if isinstance(likeness, str):
             raise ObjectDiffers(_OP, upload.key, likeness)
         self.by_size += likeness is Likeness.SIZE
@@ -59,13 +66,14 @@ class ComparingSink:
 class Differences:
     """The rows whose objects are missing or different: all are counted, the first ones kept; and the extra objects.
 
-    A dead-letter store, since to the pipeline they are rows that failed.
+    A dead-letter store, since to the pipeline they are rows that failed. `state` objects are asyncup's own.
     """
 
     location = ""
 
-    def __init__(self) -> None:
-        self.missing = self.different = self.extra = 0
+    def __init__(self, index: ObjectIndex) -> None:
+        self._index = index
+        self.missing = self.different = self.extra = self.state = 0
         self.first: list[Difference] = []
 
     @property
@@ -75,9 +83,12 @@ class Differences:
 
     async def append(self, letters: Sequence[DeadLetter]) -> None:
         """See `DeadLetterStore.append`."""
-        await asyncio.sleep(0)
         for letter in letters:
-            is_missing = letter.error == ObjectMissing.__name__
+            is_missing = letter.error == ObjectMissing.__name__ or (
+                # a row that is refused was not compared: is there an object all the same?
+                letter.error != ObjectDiffers.__name__
+                and (letter.object_key is None or await self._index.look(letter.object_key) is None)
+            )
             if is_missing:
                 self.missing += 1
             else:
@@ -85,10 +96,12 @@ class Differences:
             kind = "missing" if is_missing else "different"
             self._keep(Difference(kind, letter.key, letter.object_key, letter.message))
 
-    async def find_extra(self, index: ObjectIndex, stop: Callable[[], bool]) -> bool:
+    async def find_extra(self, is_state: Callable[[str], object], stop: Callable[[], bool]) -> bool:
         """Count the objects that no row has asked for; False when it was stopped before the end."""
-        async for unseen in index.unseen():
+        async for found in self._index.unseen():
+            unseen = [listed for listed in found if not is_state(listed.key)]
             self.extra += len(unseen)
+            self.state += len(found) - len(unseen)
             for listed in unseen[: max(0, DIFFERENCES - len(self.first))]:
                 self._keep(Difference("extra", None, listed.key, "it is the object of no row"))
             if stop():

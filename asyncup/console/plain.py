@@ -35,7 +35,9 @@ def level(progress: Progress) -> str:
 def event_line(event: Event) -> str | None:
     """The line for an event that is not progress, or None."""
     if isinstance(event, Waiting):
-        return f"{event.message}; trying again in {duration(event.seconds)} (attempt {event.attempt} failed)"
+        return (
+            f"{event.message.rstrip('.')}; trying again in {duration(event.seconds)} (attempt {event.attempt} failed)"
+        )
     if isinstance(event, Listing):
         return f"{plural(event.objects, 'object')} listed at the destination"
     if isinstance(event, RowFailed):
@@ -46,7 +48,7 @@ def event_line(event: Event) -> str | None:
         return f"warning: {event.message}"
     if isinstance(event, Draining):
         return (
-            f"{event.signal}: reading has stopped; {plural(event.in_flight, 'upload')} in flight may finish within "
+            f"{event.signal}: reading has stopped; {plural(event.in_flight, 'request')} in flight may finish within "
             f"{duration(event.seconds)}; once more to stop at once"
         )
     return None
@@ -102,12 +104,13 @@ class PlainView:
                 rates = self._rates.add(event)
                 if self._progress and event.seconds >= self._next:
                     self._next = event.seconds + LINE_SECONDS
+                    skipped = f"{count(event.counts.skipped)} skipped, " if event.counts.skipped else ""
                     done = f"{rates.share:.0%} of the planner's estimate, " if rates.share is not None else ""
                     eta = f", about {duration(rates.eta)} left" if rates.eta is not None else ""
                     self._write(
                         f"{duration(event.seconds)}: {plural(event.counts.rows, 'row')}, {done}"
                         f"{rates.objects:,.0f} objects/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight{level(event)}, "
-                        f"{count(event.counts.failed)} failed{eta}"
+                        f"{skipped}{count(event.counts.failed)} failed{eta}"
                     )
         elif not isinstance(event, Finished):
             line = self._filter.line(event)

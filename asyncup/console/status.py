@@ -9,6 +9,8 @@ from asyncup.overview import Overview, Standing
 def overview_lines(overview: Overview) -> list[str]:
     """What is said on stdout. Nothing when the state could not be read at all: the error says it."""
     if not overview.standings:
+        if overview.signal is not None:
+            return ["Interrupted before anything was read."]
         return [] if overview.error is not None else [f"There is no checkpoint in {overview.state}."]
     lines: list[str] = []
     for standing in overview.standings:
@@ -42,5 +44,7 @@ def _lines(standing: Standing) -> list[str]:
         lines.append(f"  left: {left}{behind}{'' if standing.left is None else ', as the planner estimates'}")
     if standing.dead_letters is not None:
         lines.append(f"  the failed rows are in {shown(standing.dead_letters)}")
-    what = "copies every row anew" if checkpoint.finished else "goes on"
+    what = "goes on" if not checkpoint.finished else "copies every row anew"
+    if checkpoint.finished and standing.dead_letters is not None:
+        what = "sends the failed rows again"
     return [*lines, *running, f"  this {what}, with connections as before:", f"    {standing.command}"]

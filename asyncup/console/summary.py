@@ -63,8 +63,10 @@ def summary_lines(report: Report) -> list[str]:
         )
     if job.attempts and job.destination.startswith("s3:"):
         lines.append(f"  {_requests(job)}")
-    if job.level:
-        lines.append(f"  {count(job.limit)} in flight, {job.level}; {count(job.peak)} at most")
+    if job.level and job.peak:
+        lines.append(
+            f"  at most {plural(job.peak, 'request')} in flight; the limit was {count(job.limit)}: {job.level}"
+        )
     if job.dead_letters is not None:
         lines.append(f"  the failed rows are in {job.dead_letters}")
     following = _next(job)
@@ -102,7 +104,9 @@ def _next(job: JobReport) -> str | None:
     if job.status == COMPLETE:
         return None
     if job.status == PARTIAL:
-        line = f"Next: mend the cause, then send those rows again: asyncup retry {shlex.quote(job.dead_letters or '')}"
+        if job.dead_letters is None:
+            return "Next: mend the cause, then run the same command again; it copies every row anew."
+        line = f"Next: mend the cause, then send those rows again: asyncup retry {shlex.quote(job.dead_letters)}"
         return line if job.retried is None else f"{line}; {job.retried} may be deleted."
     if job.error is not None and job.error.needs_configuration:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncup.console.text import count, duration, plural, shown
-from asyncup.report import Difference, Verdict
+from asyncup.report import NO_OBJECT, Difference, Verdict
 
 #: Differences that are shown; `--output json` has more of them.
 SHOWN = 20
@@ -40,4 +40,5 @@ def _line(difference: Difference) -> str:
         line += f" {difference.object_key}"
     if difference.key is not None:
         line += f" (row {', '.join('NULL' if part is None else part for part in difference.key)})"
-    return shown(f"{line}: {difference.reason}" if difference.kind == "different" else line)
+    is_plain = difference.kind == "extra" or difference.reason in ("", NO_OBJECT)
+    return shown(line if is_plain else f"{line}: {difference.reason}")

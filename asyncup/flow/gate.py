@@ -2,7 +2,7 @@
 
 While nothing is throttled and no rate is asked for, the limiter's `enter` is all that an attempt meets, and nothing
 is counted for it. Otherwise it goes through `admit`: first the pace of its leading prefix, where it waits without
-being in the way of others, then the rates that the user asked for, then a place.
+being in the way of others, then a place, then the rates that the user asked for.
 """
 
 from __future__ import annotations
@@ -73,10 +73,22 @@ class Gate:
             pace = self._paces.get(paced)
             if pace is not None and not pace.enter():
                 await self._wait(pace, paced)
+        limiter = self.limiter
+        await limiter.acquire()
+        if self._rates:
+            # behind the place, not before it: turns that were taken by those who wait for one would all be used at once
+            try:
+                await self.turn(size)
+            except BaseException:
+                limiter.release()
+                raise
+        limiter.mark(limiter.in_flight - self.in_flight)
+        return account
+
+    async def turn(self, size: int) -> None:
+        """Wait for what the rates that were asked for allow."""
         for _, rate, has_size in self._rates:
             await rate.pass_through(size if has_size else 1)
-        await self.limiter.acquire()
-        return account
 
     def failed(self, error: AsyncupError, account: Account | None) -> None:
         """Count an attempt that has no receipt, unless nothing was sent."""
@@ -89,6 +101,11 @@ class Gate:
         if account is not None:
             account.answered += 1
             account.throttled += is_throttled
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that are under way; those that have a place and wait for a rate are not."""
+        return self.limiter.in_flight - sum(rate.waiting for _, rate, _ in self._rates)
 
     @property
     def is_unhindered(self) -> bool:
@@ -115,7 +132,7 @@ class Gate:
         answered = acknowledged + self.unacknowledged
         waiting = [reason for reason, rate, _ in self._rates if rate.waiting]
         took *= (acknowledged + self.dealt_with) / max(1, acknowledged)  # the others are taken to be as quick
-        now = Sample(self._clock(), acknowledged + self.dealt_with, answered, took, limiter.in_flight, cpu, late)
+        now = Sample(self._clock(), acknowledged + self.dealt_with, answered, took, self.in_flight, cpu, late)
         level.look(now, self.throttled, held_by=waiting[0] if waiting else None, otherwise=held_by)
         self._set_paces()
         if level.limit != limiter.limit:

@@ -31,10 +31,12 @@ class Interrupt:
         return signal.Signals(self.signal).name if self.signal is not None else ""
 
     def attach(self, drain: Callable[[], None], abort: Callable[[], None]) -> None:
-        """From now on the first request calls `drain`, a later one `abort`; at once if one came already."""
+        """From now on the first request calls `drain`, a later one `abort`; at once for those that came already."""
         self._drain, self._abort = drain, abort
         if self.draining:
             drain()
+        if self._requests > 1:
+            abort()
 
     def detach(self) -> None:
         """Nobody is running any more; requests are only remembered."""

@@ -8,7 +8,8 @@ from asyncup.flow.waiters import Waiters
 class Limiter:
     """A semaphore whose limit moves. Starts at `limit`; `peak` is the most that was ever in flight.
 
-    A guarded one lets nobody enter without waiting: whoever guards it sends them to `acquire` when their time has come.
+    A guarded one lets nobody enter without waiting: whoever guards it sends them to `acquire` when their time has come,
+    and marks the peak.
     """
 
     def __init__(self, limit: int) -> None:
@@ -33,9 +34,14 @@ class Limiter:
         if self.in_flight >= self.limit or self._waiters.queue:
             await self._waiters.wait(self._has_place)
         self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
+        if not self._is_guarded:
+            self.mark()
         if self._waiters.queue and self._has_place():
             self._waiters.wake()
+
+    def mark(self, waiting: int = 0) -> None:
+        """Remember the most that were in flight; `waiting` of those that have a place wait for something else."""
+        self.peak = max(self.peak, self.in_flight - waiting)
 
     def release(self) -> None:
         """Give a place back."""

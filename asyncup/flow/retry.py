@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from asyncup.errors import AsyncupError, ConnectionLost, Disposition, Throttled, Unreachable
+from asyncup.errors import AsyncupError, ConnectionLost, Disposition, ServerFault, Throttled, Unreachable
 from asyncup.flow.retrybudget import RetryBudget
 
 A = TypeVar("A")
@@ -43,7 +43,7 @@ class RetryPolicy:
         """Seconds to wait after the failed `attempt` (the first is 1); a server's own wish is honoured."""
         base = self.throttled_base if isinstance(error, Throttled) else self.base
         wait = dice() * min(self.cap, base * float(2 ** min(attempt - 1, 30)))
-        if isinstance(error, Throttled) and error.retry_after is not None:
+        if isinstance(error, ServerFault) and error.retry_after is not None:
             wait += error.retry_after
         return wait
 
@@ -87,7 +87,9 @@ class Retrier:
             try:
                 raise failed
             finally:
-                failed = None  # it knows this frame, and the frame it: what the frames hold must not wait for a collection
+                failed = (
+                    None  # it knows this frame, and the frame it: what the frames hold must not wait for a collection
+                )
         failures: tuple[type[AsyncupError], ...] = ()
         first_failure: float | None = None
         while True:
@@ -111,13 +113,13 @@ class Retrier:
                 if first_failure is not None and self._budget is not None:
                     self._budget.give_back()
                 return result
-            if not await self._sleep(delay) or not await self._granted():
+            if not await self._sleep(delay) or not await self._granted(first_failure + self._policy.elapsed):
                 raise Interrupted
 
-    async def _granted(self) -> bool:
-        """Wait until the budget has room for one more retry; False when a drain began meanwhile."""
+    async def _granted(self, until: float) -> bool:
+        """Wait until the budget has room for one more retry, or for the row's own bound; False when a drain began."""
         budget = self._budget
-        while budget is not None and (wait := budget.take()) > 0:
+        while budget is not None and self._clock() < until and (wait := budget.take()) > 0:
             if not await self._sleep(wait):
                 return False
         return True

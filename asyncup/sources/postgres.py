@@ -117,7 +117,9 @@ class Session:
                 "connect", "database", f"TLS failed: {exc.reason or exc}", "see sslmode and sslrootcert"
             )
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as exc:
-            error = _unreachable(exc, op if self._connection is not None else "connect", subject, self._place())
+            error = _unreadable(exc) or _unreachable(
+                exc, op if self._connection is not None else "connect", subject, self._place()
+            )
         except BaseException:
             self.drop()
             raise
@@ -160,7 +162,7 @@ class Session:
         """Close the connection politely, or at least quickly."""
         if self._connection is not None:
             with contextlib.suppress(Exception):
-                await self._connection.close(timeout=2)
+                await self._connection.close(timeout=0.5)
             self.drop()
 
 
@@ -458,6 +460,23 @@ def _advice(state: str, message: str) -> str | None:
     if state == "42883" and "ordering operator" in message:
         return "give a --key of columns that can be ordered"
     return None
+
+
+def _unreadable(exc: BaseException) -> ConfigError | None:
+    """The error for a file of the connection's settings, which the driver reads before it connects; else None."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_name != "_parse_connect_dsn_and_args":
+        trace = trace.tb_next
+    if trace is None or not isinstance(exc, OSError):
+        return None
+    name = f" {exc.filename}" if exc.filename else ""
+    return ConfigError(
+        "connect",
+        "database",
+        f"a file of the connection's settings{name} cannot be read: {exc.strerror or exc}",
+        "check who may read ~/.postgresql, ~/.pgpass and what PGSSLROOTCERT, PGSSLCERT and PGSSLKEY name; "
+        "HOME says where ~ is, and PGSSLKEY and PGSSLCERT name other files than those there",
+    )
 
 
 def _unreachable(exc: BaseException, op: str, subject: str, place: str) -> Unreachable:

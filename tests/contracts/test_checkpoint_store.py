@@ -12,18 +12,20 @@ import json
 import multiprocessing
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from asyncup.bench.simulator.launch import RunningSimulator, simulator
 from asyncup.checkpoints.deadletters import DeadLetterFile
 from asyncup.checkpoints.file import FileCheckpoints
 from asyncup.checkpoints.files import StateFolder
 from asyncup.checkpoints.lease import Tenure
+from asyncup.checkpoints.letters import LetterFile
 from asyncup.checkpoints.owner import Owner
 from asyncup.checkpoints.places import Entry
 from asyncup.checkpoints.postgres import PostgresCheckpoints, StateTable
@@ -104,7 +106,7 @@ async def local(tmp_path: Path) -> Place:
         return held
 
     async def letters(held: FolderHold, keep: int) -> DeadLetterFile:
-        file = DeadLetterFile(state.file(held.name, ".dead-letters.jsonl"), {"name": held.name})
+        file = DeadLetterFile(state.file(held.name, ".dead-letters.jsonl"), described(held.name))
         await asyncio.to_thread(file.open, keep=keep)
         return file
 
@@ -133,9 +135,7 @@ async def s3_place(bucket: str, stack: AsyncExitStack) -> Place:
 
     async def letters(held: S3Checkpoints, keep: int) -> S3DeadLetters:
         name = held._name
-        found = S3DeadLetters(
-            documents, place, folder("state/", name), {"name": name}, held._tenure, guarded=held.is_guarded
-        )
+        found = S3DeadLetters(documents, place, folder("state/", name), described(name), held)
         await found.open(quick(), keep=keep)
         return found
 
@@ -189,7 +189,7 @@ async def table(database: Database, stack: AsyncExitStack) -> Place:
         return held
 
     async def letters(held: PostgresCheckpoints, keep: int) -> PostgresDeadLetters:
-        found = PostgresDeadLetters(state, held._name, {"name": held._name}, held._owner, held._tenure)
+        found = PostgresDeadLetters(state, held._name, described(held._name), held._owner, held._tenure)
         await found.open(quick(), keep=keep)
         return found
 
@@ -221,6 +221,28 @@ async def test_what_was_saved_last_is_what_the_next_run_loads(place: Place) -> N
     assert await second.load() == dataclasses.replace(CHECKPOINT, watermark=("2", None, ""), finished=True)
     assert second.location == first.location
     await second.release()
+
+
+async def test_who_only_looks_at_who_has_a_job_does_not_keep_it_from_a_run(
+    local: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    lock = tmp_path / "state" / f"{JOB}.lock"
+    await asyncio.to_thread(lock.touch)
+    looking = os.open(lock, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+
+    class Met(FileLock):
+        def acquire(self, **given: Any) -> Any:  # type: ignore[override]
+            try:
+                return super().acquire(**given)
+            except Timeout:
+                fcntl.flock(looking, fcntl.LOCK_UN)
+                raise
+
+    monkeypatch.setattr("asyncup.checkpoints.files.FileLock", Met)
+    await (await local.hold()).release()
+    os.close(looking)
 
 
 async def test_what_was_forgotten_stays_forgotten(place: Place) -> None:
@@ -297,6 +319,37 @@ async def test_a_lease_that_has_run_out_is_taken_over_and_whoever_had_it_changes
     assert (await leased.entries())[0].checkpoint == later
 
 
+async def test_a_run_that_has_lost_the_job_neither_writes_nor_removes_letters_of_the_one_that_has_it(
+    leased: Place,
+) -> None:
+    """It had run out of its lease, and asks for the first time now: the writes themselves have to find it out."""
+    first, other = await leased.hold(seconds=-2.0), await leased.hold("another job", seconds=-2.0)
+    late = await leased.letters(first, 0)
+    second = await leased.hold()
+    letters = await leased.letters(second, 0)
+    with pytest.raises(StateLost, match="another run has taken this job over"):
+        await late.append([letter(7)])
+    await letters.append([letter(1)])
+    with pytest.raises(StateLost, match="another run has taken this job over"):
+        await leased.letters(first, 0)
+    assert await stored(leased, letters.location) == ["1"]
+    await (await leased.letters(other, 0)).append([letter(1)])  # nobody has taken this one
+    await second.release()
+
+
+async def test_a_letter_that_was_taken_out_of_the_table_by_hand_costs_no_other_one(
+    database: Database, table: Place
+) -> None:
+    held = await table.hold()
+    letters = await table.letters(held, 0)
+    await letters.append([letter(number) for number in (1, 2, 3)])
+    await asyncio.to_thread(database.sql, 'DELETE FROM "op s"."State_dead_letters" WHERE number = 1')
+    again = await table.letters(held, 3)
+    await again.append([letter(4)])
+    assert await stored(table, again.location) == ["2", "3", "4"]
+    await held.release()
+
+
 async def test_a_lease_is_renewed_when_that_is_due_and_not_before(leased: Place) -> None:
     now = 0.0
     first = await leased.hold(seconds=-2.0, clock=lambda: now)
@@ -370,7 +423,11 @@ async def test_the_lease_of_a_process_of_this_machine_that_is_dead_is_not_in_the
     await second.release()
 
 
-@pytest.mark.parametrize("changed", [{"boot": "another"}, {"space": "pid:[1]"}, {"boot": "", "space": "", "begun": ""}])
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"boot": "another"}, {"space": "pid:[1]"}, {"boot": "", "space": "", "begun": ""}],
+    ids=["a clone of this one", "another boot", "another space", "nothing known"],
+)
 async def test_a_process_of_another_machine_or_of_an_unknown_one_counts_as_alive(
     leased: Place, changed: dict[str, str]
 ) -> None:
@@ -392,9 +449,19 @@ def letter(number: int) -> DeadLetter:
     return DeadLetter((str(number), None), f"o/{number}ü", "RowRefused", "put", "no", 1, "2026-01-01T00:00:00.000Z")
 
 
+def described(name: str) -> dict[str, Any]:
+    """What dead letters say of their job."""
+    return {"name": name, "key": ["id", "b"]}
+
+
 async def stored(place: Place, location: str) -> list[str]:
+    if not location.startswith(("s3://", "postgres:")):
+        file = await asyncio.to_thread(LetterFile.open, Path(location))
+        with closing(file):
+            assert file.job == described(JOB)
+            return [str(key[0]) for key in await file.take(1000)]
     async with read_letters(location, place.access, quick()) as (job, letters):
-        assert job == {"name": JOB}
+        assert job == described(JOB)
         return [one["key"][0] async for one in letters]
 
 
@@ -417,11 +484,11 @@ async def test_a_run_that_resumes_keeps_the_dead_letters_that_its_checkpoint_cou
     await held.release()
 
 
-async def test_dead_letters_are_read_as_they_were_written_and_only_where_there_are_some(place: Place) -> None:
-    held = await place.hold()
-    letters = await place.letters(held, 0)
+async def test_dead_letters_are_read_as_they_were_written_and_only_where_there_are_some(leased: Place) -> None:
+    held = await leased.hold()
+    letters = await leased.letters(held, 0)
     await letters.append([letter(number) for number in range(2500)])
-    async with read_letters(letters.location, place.access, quick()) as (_, found):
+    async with read_letters(letters.location, leased.access, quick()) as (_, found):
         lines = [line async for line in found]
     assert len(lines) == 2500
     assert json.loads(json.dumps(lines[7])) == {
@@ -435,7 +502,7 @@ async def test_dead_letters_are_read_as_they_were_written_and_only_where_there_a
     }
     nowhere = letters.location.replace("docs", "nothing")
     with pytest.raises(StateRefused) as caught:
-        async with read_letters(nowhere, place.access, quick()):
+        async with read_letters(nowhere, leased.access, quick()):
             pass
     assert caught.value.subject == nowhere
     await held.release()

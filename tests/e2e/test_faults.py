@@ -100,11 +100,97 @@ def test_a_server_that_hangs_holds_nobody_back(
     assert run.summary["failed"] == 0
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_server_that_hangs_over_an_abort_too_holds_nobody_back(
+    connected: Program, database: Database, signals: int
+) -> None:
+    database.sql("CREATE TABLE docs (id int, content text); ALTER TABLE docs ADD PRIMARY KEY (id)")
+    database.sql("INSERT INTO docs SELECT n, repeat('x', 17 << 20) FROM generate_series(1, 2) n")
+    with simulator("--fault=hang=100%,on=part+abort") as s3:
+        process = connected.start(
+            *SYNC, "--to=s3://bucket/{id}.txt", f"--endpoint-url={s3.endpoint_url}", "--drain-timeout=1s"
+        )
+        connected.interrupt(process, when=lambda: s3.counters()["faults"].get("hang", 0) >= 2)
+        begun = time.monotonic()
+        if signals == 2:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+        run = connected.finish(process)
+        took = time.monotonic() - begun
+    assert run.code == 130, run.stderr
+    assert run.summary["put"] == 0
+    assert took < (3 if signals == 1 else 2)
+    assert "aws s3api abort-multipart-upload" in run.stderr
+
+
+@pytest.mark.parametrize("moment", ["at the start", "later"])
+def test_a_program_for_credentials_that_hangs_does_not_keep_the_run_from_ending(
+    connected: Program, database: Database, tmp_path: Path, moment: str
+) -> None:
+    database.sql(TABLE)
+    keys = '{"Version": 1, "AccessKeyId": "AKIANUMBER1", "SecretAccessKey": "x", "SessionToken": "t"}'
+    mark = tmp_path / "asked"
+    if moment == "later":
+        mark.touch()
+    program = tmp_path / "program"
+    program.write_text(
+        f"#!/bin/sh\nif [ -e {mark} ]; then mv {mark} {mark}.once; echo '{keys}'; else touch {mark}.again; exec sleep 30; fi\n"
+    )
+    program.chmod(0o700)
+    (tmp_path / "config").write_text(f"[profile hanging]\ncredential_process = {program}\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        connected.environment.pop(name, None)
+    with simulator("--fault=expired-token=100%,skip=40,on=put") as s3:
+        process = connected.start(
+            *(*SYNC, "--to=s3://bucket/{id}.txt", f"--endpoint-url={s3.endpoint_url}", "--profile=hanging"),
+            AWS_CONFIG_FILE=str(tmp_path / "config"),
+        )
+        connected.interrupt(process, when=Path(f"{mark}.again").exists)
+        time.sleep(0.2)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        run = connected.finish(process)
+    assert time.monotonic() - begun < 2
+    assert run.code == 130, run.stderr
+    check_shape(run.summary)
+
+
+def test_a_token_that_only_looks_at_objects_meet_as_expired_fails_no_row(
+    connected: Program, database: Database
+) -> None:
+    """HEAD is refused without a word; another request says why."""
+    database.sql(TABLE)
+    with simulator(
+        "--keep=digest", "--fault=expired-token=100%,on=head+get,times=2", "--fault=expired-token=50%,on=head"
+    ) as s3:
+        run = connected(
+            *(*SYNC, "--limit=300", "--to=s3://bucket/{id}.txt", f"--endpoint-url={s3.endpoint_url}"),
+            "--if-exists=skip",
+        )
+        stored = s3.objects("bucket")["objects"]
+    assert run.code == 0, run.stderr
+    assert (run.summary["put"], stored) == (300, 300)
+
+
 #: Everything that a server may do to a request and that another attempt mends.
 STORM = (
-    *("slowdown=4%", "error=3%", "unavailable=1%", "reset=2%", "reset-after=2%", "truncated=1%", "garbage=1%", "html=1%"),
+    *(
+        "slowdown=4%",
+        "error=3%",
+        "unavailable=1%",
+        "reset=2%",
+        "reset-after=2%",
+        "truncated=1%",
+        "garbage=1%",
+        "html=1%",
+    ),
     *("request-timeout=1%", "conflict=1%", "aborted=1%", "kms-throttle=1%", "hang=0.2%", "hang-after=0.2%"),
-    *("slow-read=0.5%", "complete-error=100%,times=1", "bad-digest=100%,times=1,key=/12.", "wrong-etag=100%,times=1,key=/13."),
+    *(
+        "slow-read=0.5%",
+        "complete-error=100%,times=1",
+        "bad-digest=100%,times=1,key=/12.",
+        "wrong-etag=100%,times=1,key=/13.",
+    ),
 )
 
 

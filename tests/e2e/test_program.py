@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +39,76 @@ def test_an_unknown_command_names_the_nearest(asyncup: Program) -> None:
     run = asyncup("snyc")
     assert run.code == 2
     assert "sync" in run.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", [["status", "--output=json"], ["status"], ["--version"], ["sync", "--help"]])
+def test_a_stdout_that_cannot_be_written_is_one_line_and_exit_code_1(
+    asyncup: Program, command: list[str], unbuffered: str
+) -> None:
+    program = str(Path(sys.executable).parent / "asyncup")
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [program, *command],
+            check=False,
+            cwd=asyncup.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: stdout cannot be written: No space left on device\n"
+
+
+def test_closed_streams_give_no_connection_their_numbers(connected: Program, fifty: Database, bucket: Bucket) -> None:
+    program = Path(sys.executable).parent / "asyncup"
+    for closed in (">&-", "<&- >&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f"exec {program} sync --table t --to 's3://{bucket.name}/{{id}}' --body b {closed}"],
+            check=False,
+            cwd=connected.folder,
+            env={**os.environ, **connected.environment},
+        )
+        assert done.returncode == 0
+    assert len(bucket.objects()) == 50
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_status_that_is_interrupted_has_the_json_of_a_status(asyncup: Program, signum: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        dsn = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        process = asyncup.start("status", "--state=postgres:public.s", f"--dsn={dsn}", "--output=json")
+        connection, _ = silent.accept()
+        process.send_signal(signum)
+        run = asyncup.finish(process)
+        connection.close()
+    assert run.code == 128 + signum, run.stderr
+    assert run.summary == {
+        "version": 1,
+        "status": "interrupted",
+        "state": "postgres:public.s",
+        "checkpoints": [],
+        "error": None,
+    }
+
+
+def test_a_status_with_a_wrong_flag_has_the_json_of_a_status(asyncup: Program) -> None:
+    run = asyncup("status", "--state=here", "--no-such-flag", "--output=json")
+    assert run.code == 2
+    assert list(run.summary) == ["version", "status", "state", "checkpoints", "error"]
+    assert (run.summary["status"], run.summary["state"]) == ("aborted", "here")
+
+
+def test_a_certificate_that_cannot_be_read_is_not_a_database_that_is_away(asyncup: Program) -> None:
+    run = asyncup(
+        *("sync", "--table=t", "--to=null:", "--dsn=postgresql://u@127.0.0.1:1/d", "--output=json"),
+        PGSSLCERT="/no/such/file",
+    )
+    assert run.code == 2, run.stderr
+    assert "PGSSLCERT" in run.summary["error"]["hint"]
 
 
 def test_the_version_does_not_import_what_it_does_not_need() -> None:

@@ -141,11 +141,16 @@ def test_a_killed_run_goes_on_at_once_where_it_was_with_the_command_that_status_
     status = connected("status", f"--state={place.state}").stdout
     assert f"public.docs: finished, {ROWS:,} rows so far" in status
     assert run.summary["dead_letters"] in status
+    (finished,) = place.status(connected)["checkpoints"]
+    assert shlex.split(finished["command"]) == ["asyncup", "retry", run.summary["dead_letters"]]
     assert run.summary["checkpoint"] in status
 
 
 def keys_of(program: Program, location: str) -> list[str]:
-    """The keys of dead letters, read by asyncup's own reader in a process with the program's connections."""
+    """The keys of dead letters, read by asyncup's own readers in a process with the program's connections."""
+    if not location.startswith(("s3://", "postgres:")):
+        lines = (program.folder / location).read_bytes().splitlines()[1:]
+        return [json.loads(line)["key"][0] for line in lines]
     script = (
         "import asyncio, sys\n"
         "from asyncup.state import Access, read_letters\n"
@@ -243,20 +248,21 @@ def test_the_role_that_may_not_make_the_table_is_told_the_grant(
     ("state", "said"),
     [
         ("postgres:nowhere.state", "CREATE SCHEMA nowhere;"),
-        ("postgres:public.docs", "something else than state"),
+        ("postgres:public.docs", "of a table that is not there yet"),
         ("s3://no-such-bucket-here/state", "bucket's name in --state"),
     ],
 )
 def test_state_that_cannot_be_used_is_refused_before_anything_is_sent(
     connected: Program, docs: Database, tmp_path: Path, state: str, said: str
 ) -> None:
-    if state.endswith("docs"):
-        docs.sql("CREATE TABLE docs_dead_letters ()")
     run = connected("sync", "--table=docs", f"--to=file://{tmp_path}/out/{{id}}", f"--state={state}", "--output=json")
     assert run.code == 2, run.stderr
     assert run.summary["error"]["type"] == "StateRefused"
     assert said in run.summary["error"]["hint"]
     assert not list((tmp_path / "out").iterdir())
+    assert docs.sql("SELECT to_regclass('docs_dead_letters') IS NULL") == "t", (
+        "nothing is left beside a table of a user's"
+    )
 
 
 def test_a_trial_leaves_nothing_in_the_state(connected: Program, docs: Database, table: Place, guarded: Place) -> None:

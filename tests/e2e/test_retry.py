@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -195,8 +196,17 @@ def test_what_is_no_dead_letter_file_is_refused(asyncup: Program) -> None:
     assert run.summary["error"]["message"] == "there is no such file"
 
 
+def test_what_is_no_file_is_refused_and_not_waited_for(asyncup: Program) -> None:
+    os.mkfifo(asyncup.folder / "pipe")
+    for place in ("pipe", "/dev/zero", "."):
+        run = asyncup("retry", place, "--output=json")
+        assert run.code == 2
+        assert "in its summary" in run.summary["error"]["hint"]
+
+
 def test_a_file_without_rows_is_complete_without_a_database(asyncup: Program) -> None:
-    (asyncup.folder / "file").touch()
+    job = {"name": "public.t", "key": ["id"]}
+    (asyncup.folder / "file").write_text(json.dumps({"kind": "asyncup dead letters", "version": 1, "job": job}) + "\n")
     run = asyncup("retry", "file", "--output=json")
     assert run.code == 0, run.stderr
     assert counted(run) == (0, 0, 0, 0)

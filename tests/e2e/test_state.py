@@ -180,6 +180,33 @@ def test_failures_of_an_interrupted_run_are_not_forgotten_by_the_one_that_resume
     assert len(letters) == 10
 
 
+@pytest.mark.parametrize("first", [[], ["--dead-letters=mine"]])
+def test_a_run_that_would_lose_the_letters_of_the_one_before_is_refused(
+    connected: Program, database: Database, bucket: Bucket, first: list[str]
+) -> None:
+    database.sql(
+        f"CREATE TABLE docs (id int PRIMARY KEY, content text); INSERT INTO docs SELECT n, "
+        f"CASE WHEN n > 10 THEN 'x' END FROM generate_series(1, {ROWS}) n"
+    )
+    command = ["sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", "--body=content", "--on-null=fail"]
+    interrupted(connected, *command, *first)
+    before = connected.folder / (first[0].partition("=")[2] if first else ".asyncup/public.docs.dead-letters.jsonl")
+    assert before.exists()
+    other = connected(*command, "--dead-letters=other", "--output=json")
+    assert other.code == 2, other.stderr
+    assert str(before.relative_to(connected.folder)) in other.summary["error"]["message"]
+    assert "--restart" in other.summary["error"]["hint"]
+    assert not (connected.folder / "other").exists()
+    kept = before.read_bytes()
+    before.unlink()
+    gone = connected(*command, *first, "--output=json")
+    assert gone.code == 2, gone.stderr
+    before.write_bytes(kept)
+    run = connected(*command, *first, "--output=json")
+    assert run.code == 3, run.stderr
+    assert len(Path(connected.folder, run.summary["dead_letters"]).read_text().splitlines()) == 11
+
+
 def test_the_dead_letters_of_a_resumed_run_are_those_of_its_rows_and_no_others(
     connected: Program, database: Database, bucket: Bucket
 ) -> None:

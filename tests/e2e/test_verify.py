@@ -92,6 +92,7 @@ def test_a_copy_is_the_same_until_rows_and_objects_part(connected: Program, docs
         (["--to=s3://no-such-bucket-here/{id}"], 2, "--to"),
         (["--to=file:///no/such/folder/{id}"], 2, "--to"),
         (["--to=null:{id}"], 2, "--to"),
+        (["--to=s3://bucket/{id}", "--limit=0"], 2, None),
         (["--to=s3://bucket/{id}", "--no-such-flag"], 2, "asyncup verify --help"),
         (["--to=s3://bucket/{id}", "--progress=loud"], 2, None),
     ],

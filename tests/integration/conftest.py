@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from asyncup.embedded.s3 import EmbeddedS3
+from asyncup.flow.ending import Grace
 from asyncup.flow.retry import Retrier
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.sinks.s3.client import ControlClient, open_client
@@ -96,13 +97,14 @@ class Sinks:
         bucket: str = "bucket",
         retrier: Retrier | None = None,
         say: Callable[[str], None] = lambda _: None,
+        grace: Grace | None = None,
         **settings: Any,
     ) -> S3Sink:
         chosen = S3Settings(bucket, endpoint_url=endpoint_url, s3_client=lane, **settings)
         place = (endpoint_url, chosen.no_sign_request)
         if place not in self.clients:
             self.clients[place] = await open_client(chosen)
-        self.opened.append(S3Sink(chosen, self.clients[place], retrier, say))
+        self.opened.append(S3Sink(chosen, self.clients[place], retrier, say, grace))
         return self.opened[-1]
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from asyncup.checkpoints.deadletters import DeadLetterFile
+from asyncup.checkpoints.deadletters import LONGEST_HEADER, DeadLetterFile
 from asyncup.errors import StateRefused
 
 JOB = {"name": "public.docs"}
@@ -44,6 +45,24 @@ def test_what_only_looks_a_little_like_ours_is_refused_or_ours(tmp_path: Path, c
         with pytest.raises(StateRefused):
             file.open(keep=0)
         assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("path", ["/dev/full", "/dev/zero", "/dev/null", "pipe"])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, path: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StateRefused, match="no file that could be read again") as caught:
+        DeadLetterFile(tmp_path / path, JOB).open(keep=0)
+    assert "--dead-letters" in str(caught.value.hint)
+
+
+def test_a_first_line_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    with path.open("wb") as file:
+        file.write(header(tmp_path)[:-1])
+        file.truncate(LONGEST_HEADER + 1)
+    with pytest.raises(StateRefused):
+        DeadLetterFile(path, JOB).open(keep=0)
+    assert path.stat().st_size == LONGEST_HEADER + 1
 
 
 def test_only_the_letters_that_a_checkpoint_counts_are_kept(tmp_path: Path) -> None:

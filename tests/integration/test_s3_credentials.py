@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from asyncup.errors import AsyncupError, DestinationRefused, Disposition, StaleRequest
+from asyncup.errors import AsyncupError, CredentialsExpired, DestinationRefused, Disposition, Unreachable
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from tests.integration.plays import Told
@@ -248,7 +248,7 @@ async def test_credentials_that_expired_early_are_asked_for_again_once_and_no_ro
     uploads = [Upload(f"key {number}", bytes(number)) for number in range(20)] + [LARGE]
     receipts = await asyncio.gather(*[told.retrier().run(sink.put, upload) for upload in uploads])
     assert [receipt.key for receipt in receipts] == [upload.key for upload in uploads]
-    assert {type(error) for error in told.retried} == {StaleRequest}
+    assert {type(error) for error in told.retried} == {CredentialsExpired}
     assert program.runs == 2
     await sink.close()
 
@@ -273,6 +273,60 @@ async def test_credentials_that_expire_between_two_parts_do_not_send_the_first_a
     await sink.close()
 
 
+async def test_credentials_that_expired_are_found_out_by_a_look_at_an_object_too(
+    server: ScriptedS3, program: Program
+) -> None:
+    """HEAD is refused without a word."""
+    program.write()
+    told = Told()
+    sink = await S3Sink.open(S3Settings("bucket", endpoint_url=server.endpoint_url, profile="program"))
+    server.usual = only("AKIANUMBER2")
+    objects = sink.objects(told.retrier())
+    found = await asyncio.gather(*[told.retrier().run(objects.look, f"key {number}") for number in range(10)])
+    assert None not in found
+    assert {type(error) for error in told.retried} == {CredentialsExpired}
+    assert program.runs == 2
+    await sink.close()
+
+
+@pytest.mark.parametrize("minutes", [5, None], ids=["soon", "expired early"])
+async def test_a_program_that_hangs_is_given_up_and_what_is_there_is_used_as_long_as_it_is_good(
+    server: ScriptedS3, program: Program, monkeypatch: pytest.MonkeyPatch, lane: str, minutes: float | None
+) -> None:
+    program.write(minutes=minutes)
+    monkeypatch.setattr("asyncup.sinks.s3.wire._CREDENTIALS_SECONDS", 0.0)
+    settings = S3Settings(
+        "bucket", endpoint_url=server.endpoint_url, profile="program", s3_client=lane, attempt_timeout=2.0
+    )
+    sink = await S3Sink.open(settings)
+    await sink.put(UPLOAD)
+    program.write(minutes=minutes, then="import time; time.sleep(20)")
+    if minutes is None:
+        server.usual = only()
+        with pytest.raises(CredentialsExpired):
+            await sink.put(UPLOAD)
+    calls = [sink.put(Upload(f"key {number}", b"x")) for number in range(5)]
+    async with asyncio.timeout(4):  # all of them wait for the same answer, not one after the other
+        found = await asyncio.gather(*calls, return_exceptions=True)
+    if minutes is not None and lane == "wire":
+        assert all(isinstance(one, Receipt) for one in found)
+    else:
+        assert {type(one) for one in found} == {Unreachable}
+        (why,) = {one.message for one in found if isinstance(one, Unreachable)}
+        assert why == "where they come from did not answer within 2 s"
+    await sink.close()
+
+
+async def test_a_program_that_hangs_from_the_start_is_given_up(server: ScriptedS3, program: Program) -> None:
+    program.write(then="import time; time.sleep(20)")
+    (program.folder / "runs").write_text("x")
+    with pytest.raises(Unreachable, match="did not answer within") as caught:
+        await S3Sink.open(
+            S3Settings("bucket", endpoint_url=server.endpoint_url, profile="program", attempt_timeout=0.5)
+        )
+    assert (caught.value.op, caught.value.disposition) == ("find credentials", Disposition.RETRY)
+
+
 async def test_credentials_that_were_written_anew_are_read_again(
     server: ScriptedS3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lane: str
 ) -> None:
@@ -295,7 +349,7 @@ async def test_credentials_that_stay_expired_end_the_run_after_a_second_try(
     sink = await S3Sink.open(S3Settings("bucket", endpoint_url=server.endpoint_url, s3_client=lane))
     await sink.put(UPLOAD)
     server.usual = only()
-    with pytest.raises(StaleRequest, match="ExpiredToken") as caught:
+    with pytest.raises(CredentialsExpired, match="ExpiredToken") as caught:
         await Told().retrier().run(sink.put, UPLOAD)
     assert (caught.value.disposition, caught.value.attempts) == (Disposition.ABORT, 2)
     assert "renew the credentials" in str(caught.value.hint)

@@ -17,13 +17,15 @@ import pytest_asyncio
 
 from asyncup.errors import (
     AsyncupError,
+    BucketElsewhere,
+    ClockSkewed,
     ConnectionLost,
+    CredentialsExpired,
     DestinationRefused,
     Disposition,
     PayloadCorrupted,
     RowRefused,
     ServerFault,
-    StaleRequest,
     Throttled,
     Unreachable,
 )
@@ -156,8 +158,9 @@ async def test_a_connection_is_used_again(server: ScriptedS3, sink: S3Sink) -> N
 
 @pytest.mark.parametrize("then", [Then.CLOSE, Then.RESET])
 async def test_a_connection_that_was_closed_while_idle_is_not_an_error(
-    server: ScriptedS3, sink: S3Sink, then: Then
+    server: ScriptedS3, sink: S3Sink, then: Then, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("asyncup.sinks.s3.wire._IDLE_SECONDS", 0.0)
     server.answer(Answer(accept().text, then))
     await sink.put(UPLOAD)
     await server.wait_until_idle()
@@ -167,12 +170,24 @@ async def test_a_connection_that_was_closed_while_idle_is_not_an_error(
 
 @pytest.mark.parametrize("then", [Then.CLOSE, Then.RESET])
 async def test_a_connection_that_is_closed_when_it_is_used_again_is_not_an_error(
-    server: ScriptedS3, sink: S3Sink, then: Then
+    server: ScriptedS3, sink: S3Sink, then: Then, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("asyncup.sinks.s3.wire._IDLE_SECONDS", 0.0)
     server.answer(accept(), Answer(then=then))
     await sink.put(UPLOAD)
     await sink.put(UPLOAD)
     assert [request.connection for request in server.requests] == [1, 1, 2]
+
+
+async def test_a_connection_that_is_reset_while_it_is_in_use_costs_an_attempt(
+    server: ScriptedS3, client: ControlClient
+) -> None:
+    sink = S3Sink(S3Settings("bucket"), client)
+    server.answer(accept(), Answer(then=Then.RESET))
+    await sink.put(UPLOAD)
+    assert type(await refusal(sink)) is ConnectionLost
+    assert len(server.requests) == 2
+    await sink.close_lane()
 
 
 async def test_a_cancelled_put_closes_its_connection(server: ScriptedS3, sink: S3Sink) -> None:
@@ -228,14 +243,14 @@ async def test_a_damaged_payload_is_tried_twice(server: ScriptedS3, sink: S3Sink
 
 async def test_a_stale_request_is_tried_once_more_and_then_ends_the_run(server: ScriptedS3, sink: S3Sink) -> None:
     answers = [
-        (403, "RequestTimeTooSkewed", "clock"),
-        (400, "ExpiredToken", "renew the credentials"),
-        (400, "AuthorizationHeaderMalformed", "--region"),
+        (403, "RequestTimeTooSkewed", ClockSkewed, "clock"),
+        (400, "ExpiredToken", CredentialsExpired, "renew the credentials"),
+        (400, "AuthorizationHeaderMalformed", BucketElsewhere, "--region"),
     ]
-    for number, (status, code, hint) in enumerate(answers, start=1):
+    for number, (status, code, expected, hint) in enumerate(answers, start=1):
         server.answer(refuse(status, code))
         error = await refusal(sink)
-        assert type(error) is StaleRequest, code
+        assert type(error) is expected, code
         assert policy(error) == (Disposition.RETRY, Disposition.ABORT, 2)
         assert hint in str(error.hint)
         assert len(server.requests) == number
@@ -293,6 +308,28 @@ async def test_another_refusal_is_the_runs_before_the_first_success_and_the_rows
     assert len(server.requests) == 3
 
 
+@pytest.mark.parametrize("status", [409, 429, 500, 502, 503, 504])
+async def test_the_servers_wish_for_a_pause_is_heard_with_every_status_that_may_mend(
+    server: ScriptedS3, sink: S3Sink, status: int
+) -> None:
+    code = {409: "OperationAborted", 500: "InternalError", 503: "SlowDown"}.get(status)
+    headers = {"Retry-After": "7"}
+    server.answer(refuse(status, code, headers=headers) if code is not None else reply(status, headers=headers))
+    error = await refusal(sink)
+    assert isinstance(error, ServerFault)
+    assert error.retry_after == 7.0
+
+
+async def test_a_date_until_which_to_wait_is_reckoned_by_the_servers_own_clock(
+    server: ScriptedS3, sink: S3Sink
+) -> None:
+    headers = {"Date": "Thu, 01 Jan 1998 00:00:00 GMT", "Retry-After": "Thu, 01 Jan 1998 00:00:09 GMT"}
+    server.answer(refuse(503, "SlowDown", headers=headers))
+    error = await refusal(sink)
+    assert isinstance(error, Throttled)
+    assert error.retry_after == 9.0
+
+
 async def test_the_servers_own_wish_for_a_pause_is_kept_within_a_minute(server: ScriptedS3, sink: S3Sink) -> None:
     wishes = {"7": 7.0, "0": 0.0, "3600": 60.0, "soon": None, "-1": None, "1e9": None, "\u00b2": None}
     for wish, seconds in wishes.items():
@@ -339,7 +376,7 @@ async def test_a_redirect_is_not_followed_to_where_it_leads(
         answer = reply(status, headers={"Location": f"{server.endpoint_url}/elsewhere"})
         server.answer(*[answer] * 4)  # some more, for the question where the bucket is
         error = await refusal(sink)
-        assert type(error) is StaleRequest, status
+        assert type(error) is BucketElsewhere, status
         assert "--region" in str(error.hint)
         assert [one.target for one in server.requests if one.method != "HEAD"] == ["/bucket/folder/a%20key"]
         assert {one.target for one in server.requests if one.method == "HEAD"} <= {"/bucket"}
@@ -354,7 +391,7 @@ async def test_a_put_goes_once_more_to_the_region_that_a_redirect_names(
     if lane == "wire":
         # an attempt of its own, after botocore was told where the bucket is
         server.answer(answer, reply(301, headers={"x-amz-bucket-region": "eu-west-1"}))
-        assert type(await refusal(sink)) is StaleRequest
+        assert type(await refusal(sink)) is BucketElsewhere
     else:
         server.answer(answer)
     await sink.put(UPLOAD)
@@ -365,7 +402,7 @@ async def test_a_put_goes_once_more_to_the_region_that_a_redirect_names(
         "eu-west-1",
     ]
     server.answer(answer, answer)
-    assert type(await refusal(sink)) is StaleRequest
+    assert type(await refusal(sink)) is BucketElsewhere
 
 
 async def test_the_check_finds_the_region_so_that_every_put_is_one_request(
@@ -471,7 +508,7 @@ async def test_a_refusal_to_show_the_bucket_says_nothing_about_writing(server: S
 async def test_a_check_without_a_clear_answer_says_so(server: ScriptedS3, sink: S3Sink) -> None:
     answers: list[tuple[Answer, type[AsyncupError]]] = [
         (reply(404), DestinationRefused),
-        (reply(303), StaleRequest),
+        (reply(303), BucketElsewhere),
         (reply(429), Throttled),
         (reply(500), ServerFault),
         (reply(503), Throttled),

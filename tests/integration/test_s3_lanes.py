@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asyncup.errors import DestinationRefused, StaleRequest
+from asyncup.errors import BucketElsewhere, DestinationRefused
 from asyncup.model import Upload
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from tests.conftest import Bucket
@@ -214,7 +214,7 @@ async def test_a_bucket_that_moves_behind_a_proxy_ends_the_run_with_the_ways_on(
         server.answer(moved, reply(301, headers={"x-amz-bucket-region": "eu-west-1"}))
         settings = S3Settings("bucket", region="eu-central-1", ca_bundle=str(certificate.certificate))
         sink = await S3Sink.open(settings)
-        with pytest.raises(StaleRequest):
+        with pytest.raises(BucketElsewhere):
             await sink.put(UPLOAD)
         with pytest.raises(DestinationRefused, match="proxy") as caught:
             await sink.put(UPLOAD)

@@ -11,7 +11,17 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused, Disposition, RowRefused, Throttled
+from asyncup.errors import (
+    AsyncupError,
+    BucketElsewhere,
+    ClockSkewed,
+    ConnectionLost,
+    CredentialsExpired,
+    DestinationRefused,
+    Disposition,
+    RowRefused,
+    Throttled,
+)
 from asyncup.model import Likeness, Listed, Upload
 from asyncup.sinks.s3.listing import S3Objects
 from tests.integration.conftest import Sinks
@@ -180,8 +190,8 @@ COMPARISONS: list[Check] = [
     (f"{hashlib.md5(bytes.fromhex(MD5)).hexdigest()}-1", [], Likeness.BYTES),
     ("opaque", [head("opaque")], Likeness.SIZE),
     ("opaque", [head("opaque", x_amz_checksum_crc32=CRC32)], Likeness.BYTES),
-    (OTHER, [reply(403)], "ETag"),
-    ("opaque", [reply(403)], Likeness.SIZE),
+    (OTHER, [reply(403), refuse(403, "AccessDenied")], "ETag"),
+    ("opaque", [reply(403), refuse(403, "AccessDenied")], Likeness.SIZE),
 ]
 
 
@@ -198,6 +208,51 @@ async def test_an_etag_is_believed_where_it_is_an_md5_and_a_checksum_where_not(
     else:
         assert found is wanted
     assert len(running.requests) == len(answers)
+
+
+WHOLE = {"ETag": f'"{MD5}"'}
+REST: list[tuple[Sequence[Answer], Listed | None]] = [
+    ([reply(206, "x", {"Content-Range": "bytes 0-0/256", **WHOLE})], Listed("key", 256, MD5)),
+    ([reply(200, "x" * 256, WHOLE)], Listed("key", 256, MD5)),
+    ([refuse(416, "InvalidRange"), reply(200, "", WHOLE)], Listed("key", 0, MD5)),
+    ([refuse(404, "NoSuchKey")], None),
+]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize(("answers", "found"), REST, ids=["part", "whole", "empty", "missing"])
+async def test_what_head_was_refused_for_may_have_been_mended_meanwhile(
+    opened: Opened, running: ScriptedS3, status: int, answers: Sequence[Answer], found: Listed | None
+) -> None:
+    objects = await opened()
+    mute = [reply(status)] * (2 if status == 400 else 1)  # botocore asks for the bucket's region after a 400
+    running.answer(*mute, *answers)
+    assert await objects.look("key") == found
+    asked = running.requests[len(mute) :]
+    assert [request.method for request in asked] == ["GET"] * len(answers)
+    assert asked[0].headers["range"] == "bytes=0-0"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (400, "ExpiredToken", CredentialsExpired),
+        (403, "RequestTimeTooSkewed", ClockSkewed),
+        (400, "AuthorizationHeaderMalformed", BucketElsewhere),
+        (403, "SignatureDoesNotMatch", DestinationRefused),
+        (403, "AccessDenied", DestinationRefused),
+    ],
+)
+async def test_why_head_is_refused_is_asked_by_a_request_that_is_answered_in_words(
+    opened: Opened, running: ScriptedS3, status: int, code: str, expected: type[AsyncupError]
+) -> None:
+    objects = await opened()
+    running.usual = lambda _: refuse(status, code)
+    for call in (objects.look("key"), objects.compare(UPLOAD, Listed("key", len(BODY), None), deep=True)):
+        with pytest.raises(AsyncupError) as caught:
+            await call
+        assert type(caught.value) is expected
+        assert code in caught.value.message
 
 
 async def test_where_nothing_is_kept_beside_the_size_it_is_asked_for_once(opened: Opened, running: ScriptedS3) -> None:

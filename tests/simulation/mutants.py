@@ -270,7 +270,7 @@ def a_run_that_lost_its_lease_goes_on_saving() -> Iterator[Any]:
 
 @mutant
 def a_lease_is_taken_from_those_who_live() -> Iterator[Any]:
-    async def free(self: S3Checkpoints, found: Any, *, restart: bool) -> Any:
+    async def free(self: S3Checkpoints, found: Any, *_: Any, restart: bool) -> Any:
         return None if found is None else LeasedState.decoded(found, "state")
 
     with _patched(S3Checkpoints, "_check_free", free):

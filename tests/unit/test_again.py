@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -146,8 +147,8 @@ def test_what_is_no_dead_letter_file_is_refused_before_anything_is_sent(
 
 @pytest.mark.parametrize(
     "content",
-    ["", '{"kind": "asyncup dead let', HEADER, HEADER + '{"key": ["a'],
-    ids=["no byte", "half a job", "a job", "a job and half a row"],
+    [HEADER, HEADER + '{"key": ["a'],
+    ids=["a job", "a job and half a row"],
 )
 async def test_where_no_row_is_nothing_is_to_be_done_and_no_database_needed(tmp_path: Path, content: str) -> None:
     file = tmp_path / "file"
@@ -158,6 +159,36 @@ async def test_where_no_row_is_nothing_is_to_be_done_and_no_database_needed(tmp_
     notices = [event.message for event in watcher.of(Notice)]
     assert any("cut short by a crash" in text for text in notices) == (bool(content) and not content.endswith("\n"))
     assert isinstance(watcher.events[-1], Finished)
+
+
+@pytest.mark.parametrize("content", ["", '{"kind": "asyncup dead let'])
+async def test_a_file_that_says_nothing_of_a_job_is_none_of_dead_letters(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "file"
+    file.write_text(content)
+    watcher = Watcher()
+    report = await retry(str(file), {}, watcher, Interrupt())
+    assert report.exit_code == 2
+    assert report.error is not None
+    assert "not a whole dead-letter file" in report.error.message
+    assert isinstance(watcher.events[-1], Finished)
+
+
+async def test_a_row_that_stands_twice_is_one_row(tmp_path: Path) -> None:
+    file = written(tmp_path / "file", 3)
+    header, *lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([header, lines[0], lines[1], lines[0], lines[1], lines[2], lines[2]]))
+    letters = LetterFile.open(file)
+    assert (letters.letters, letters.repeated) == (3, 3)
+    assert [await letters.take(2), await letters.take(2), await letters.take(2)] == [
+        [("0", None), ("1", None)],
+        [("2", None)],
+        [],
+    ]
+    letters.close()
+    other = LetterFile.open(written(tmp_path / "other", 1))
+    _, kept = await asyncio.to_thread(failing_again, other, str(file), FINGERPRINT)
+    assert kept == 6, "lines, since it is they that stay"
+    other.close()
 
 
 def test_letters_that_an_earlier_try_left_in_the_wanted_file_stay(tmp_path: Path) -> None:

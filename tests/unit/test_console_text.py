@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncup.console.plain import EventFilter
+from asyncup.console.plain import EventFilter, event_line
 from asyncup.console.text import count, duration, error_lines, plural, shown, size
 from asyncup.errors import AsyncupError, UsageError
 from asyncup.events import Notice, RowFailed, Waiting
@@ -97,3 +97,7 @@ def test_what_a_row_or_a_server_says_stays_within_its_line() -> None:
     waiting = lines.line(Waiting("put o: <html>\r\nbusy", 2.0, 9))
     assert waiting is not None
     assert waiting.isprintable()
+
+
+def test_a_message_that_ends_like_a_sentence_goes_on_as_one() -> None:
+    assert str(event_line(Waiting("connect t: not now.", 2.0, 3))).startswith("connect t: not now; trying again")

@@ -9,6 +9,7 @@ import pytest
 from asyncup.errors import RowRefused, ServerFault, Throttled
 from asyncup.flow.gate import Gate, Limits
 from asyncup.flow.level import FIXED, MAX_BANDWIDTH, MAX_RATE, ROWS, THROTTLED, Account
+from asyncup.flow.rate import TURN_SECONDS
 from tests.unit.turns import cancel, settle
 
 REFUSAL = Throttled("put", "o", "SlowDown")
@@ -77,7 +78,7 @@ async def test_a_rate_that_was_asked_for_holds_from_the_first_attempt_on_and_is_
     assert not play.gate.limiter.enter(), "everybody has to wait for a turn"
     waiting = [asyncio.create_task(play.gate.admit("k", size)) for _ in range(20)]
     await settle()
-    assert play.gate.limiter.in_flight == together
+    assert play.gate.in_flight == play.gate.limiter.peak == together
     assert play.look() == reason
     await cancel(*waiting)
 
@@ -129,3 +130,18 @@ async def test_what_no_server_was_asked_is_not_counted_and_what_it_dealt_with_is
         play.gate.failed(error, None)
     assert (play.gate.unacknowledged, play.gate.dealt_with, play.gate.throttled) == (3, 1, 1)
     assert not play.gate.is_unhindered
+
+
+async def test_turns_that_nobody_could_use_are_not_made_up_for() -> None:
+    """Every place is taken for a while; those who waited do not all go at once then."""
+    play = Play(Limits(10, rate=50.0))
+    waiting = [asyncio.create_task(play.gate.admit("k", 1)) for _ in range(30)]
+    while play.gate.in_flight < 10:
+        play.now += 0.02
+        await asyncio.sleep(TURN_SECONDS)
+    play.now += 10
+    for _ in range(10):
+        play.gate.limiter.release()
+    await settle()
+    assert play.gate.in_flight <= 3
+    await cancel(*waiting)

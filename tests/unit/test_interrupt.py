@@ -57,7 +57,7 @@ async def test_who_is_detached_is_told_nothing_and_who_comes_next_is() -> None:
     interrupt.request(signal.SIGINT)
     assert first.told == []
     second.attach(interrupt)
-    assert (first.told, second.told) == ([], ["drain"])
+    assert (first.told, second.told) == ([], ["drain", "abort"]), "the abort was asked for already"
 
 
 async def test_a_sleep_ends_at_its_time_or_at_once_when_a_drain_is_asked_for() -> None:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asyncup.app import Job, parse_destination
 from asyncup.checkpoints.lease import Tenure
+from asyncup.checkpoints.letters import LetterFile
 from asyncup.checkpoints.owner import Owner
 from asyncup.checkpoints.s3 import S3Checkpoints, entries
+from asyncup.checkpoints.s3letters import S3DeadLetters, read
+from asyncup.compare.index import ObjectIndex
+from asyncup.config import Config
 from asyncup.errors import AsyncupError, ConnectionLost, ServerFault, StateLost, StateRefused, Unreachable
 from asyncup.flow.interrupt import Interrupt
-from asyncup.flow.retry import Retrier, RetryPolicy
-from asyncup.model import Checkpoint, Counts, Document
+from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
+from asyncup.model import Checkpoint, Counts, DeadLetter, Document, Listed
+from asyncup.state import keeping
 from asyncup.testing import GatedSink, MemorySource
-from tests.unit.runs import FakeRun, bodies, until
+from tests.unit.runs import FakeRun, Watcher, bodies, until
 
+GONE = Unreachable("write state", "job", "gone")
+LETTER = DeadLetter(("1",), "o/1", "RowRefused", "put", "no", 1, "2026-01-01T00:00:00.000Z")
 CHECKPOINT = Checkpoint("job", {}, ("1",), Counts(1), finished=False, started="", saved="")
 LOST = ConnectionLost("write state", "job", "the answer was lost")
 
@@ -88,6 +97,22 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Down(list[AsyncupError | None]):
+    """Faults of a server that is gone for good, or until a time: each attempt takes seven seconds."""
+
+    def __init__(self, error: AsyncupError, clock: Clock, until: float = 1e9) -> None:
+        super().__init__([None])
+        self.error, self.clock, self.until = error, clock, until
+        self.asked = 0
+
+    def pop(self, _: Any = 0) -> AsyncupError | None:
+        if self.clock.now >= self.until:
+            return None
+        self.asked += 1
+        self.clock.now += 7.0
+        return type(self.error)(self.error.op, self.error.subject, self.error.message)
 
 
 def run(bucket: Bucket, number: int, *, interrupt: Interrupt | None = None, **given: Any) -> S3Checkpoints:
@@ -202,28 +227,154 @@ async def test_the_object_removed_or_replaced_by_hand_ends_the_run() -> None:
 
 
 @pytest.mark.parametrize("error", [ServerFault("write state", "job", "no"), Unreachable("write state", "job", "gone")])
-async def test_a_server_that_fails_is_asked_again_as_long_as_the_lease_lasts_and_then_the_run_ends(
-    error: AsyncupError,
-) -> None:
+async def test_a_server_that_fails_is_asked_again_for_minutes_and_then_the_run_ends(error: AsyncupError) -> None:
     bucket, clock = Bucket(), Clock()
     store = await taken(bucket, 1, clock=clock)
-    asked = 0
-
-    class Down(list[AsyncupError | None]):
-        def pop(self, _: Any = 0) -> AsyncupError:
-            nonlocal asked
-            asked += 1
-            clock.now += 7.0
-            return type(error)(error.op, error.subject, error.message)
-
-    bucket.before = Down([None])
+    down = bucket.before = Down(error, clock)
     clock.now = 20.0
     with pytest.raises(StateLost, match=f"cannot be written: {error.message}"):
         await store.keep()
-    assert 5 <= asked <= 8, "40 seconds were left"
+    assert 25 <= down.asked <= 28, "180 seconds"
     bucket.before = []
     with pytest.raises(StateLost):
         await store.save(CHECKPOINT)  # what is lost stays lost, though the server is back
+
+
+async def test_a_server_that_is_gone_for_longer_than_the_lease_ends_no_run_when_nobody_took_the_job() -> None:
+    bucket, clock = Bucket(), Clock()
+    told: list[str] = []
+
+    def tell(error: AsyncupError, *_: Any) -> None:
+        told.append(error.message)
+        bucket.now = 1000.0 + clock.now
+
+    store = await taken(bucket, 1, clock=clock, on_retry=tell)
+    letters = S3DeadLetters(bucket, "s3://bucket", "job.dead-letters/", {"name": "job"}, store)
+    for number, write in enumerate((lambda: letters.append([LETTER]), lambda: store.save(CHECKPOINT)), 1):
+        begun = clock.now
+        bucket.before = Down(GONE, clock, until=begun + 100.0)
+        await write()
+        assert clock.now - begun >= 100.0
+        with pytest.raises(StateRefused, match="process 1"):
+            await run(bucket, 2).take(quick())
+        assert len(told) == number * 15
+    assert set(told) == {"gone"}, "the user is told of each wait"
+    await store.release()
+    assert await (await taken(bucket, 2)).load() == CHECKPOINT
+
+
+async def test_a_run_that_lost_the_job_while_the_server_was_gone_leaves_all_that_its_successor_has() -> None:
+    bucket, clock = Bucket(), Clock()
+    first = await taken(bucket, 1, clock=clock)
+    late = S3DeadLetters(bucket, "s3://bucket", "job.dead-letters/", {"name": "job"}, first)
+    clock.now = 100.0
+    bucket.now = 1100.0
+    second = await taken(bucket, 2)
+    await second.save(CHECKPOINT)
+    found = dict(bucket.found)
+    with pytest.raises(StateLost, match="taken this job over: process 2"):
+        await late.append([LETTER])
+    with pytest.raises(StateLost, match="taken this job over: process 2"):
+        await late.open(quick(), keep=0)
+    with pytest.raises(StateLost):
+        await first.save(CHECKPOINT)
+    assert bucket.found == found
+
+
+async def test_letters_that_take_long_to_be_removed_keep_the_lease() -> None:
+    bucket, clock = Bucket(), Clock()
+    store = await taken(bucket, 1, clock=clock)
+    letters = S3DeadLetters(bucket, "s3://bucket", "job.dead-letters/", {"name": "job"}, store)
+    for _ in range(10):
+        await letters.append([LETTER])
+    removed = bucket.delete
+
+    async def slowly(key: str, *, etag: str | None = None) -> None:
+        await removed(key, etag=etag)
+        clock.now += 15.0
+        bucket.now = 1000.0 + clock.now
+        with pytest.raises(StateRefused, match="process 1"):
+            await run(bucket, 2).take(quick())
+
+    bucket.delete = slowly  # type: ignore[method-assign]
+    await letters.open(quick(), keep=0)
+    assert set(bucket.found) == {"job.json"}
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ('{"kind": "asyncup dead letters", "version": 2, "job": {"name": "job", "key": ["id"]}}', "a newer version"),
+        ('{"kind": "asyncup dead letters", "version": 1, "job": {"name": "job"}}', "does not hold a job"),
+        ("id,name", "not a dead-letter file"),
+    ],
+)
+async def test_letters_in_a_bucket_are_refused_for_the_same_reasons_as_those_in_a_file(
+    tmp_path: Path, header: str, reason: str
+) -> None:
+    bucket, file = Bucket(), tmp_path / "file"
+    await bucket.put("letters/000001.jsonl", header.encode() + b"\n")
+    await asyncio.to_thread(file.write_text, header + "\n")
+    with pytest.raises(StateRefused, match=reason) as there:
+        await read(bucket, "letters/", "letters", quick())
+    with pytest.raises(StateRefused) as here:
+        await asyncio.to_thread(LetterFile.open, file)
+    assert (there.value.message, there.value.hint) == (here.value.message, here.value.hint)
+
+
+async def test_a_server_that_cannot_refuse_is_given_no_longer_than_the_lease_lasts() -> None:
+    bucket, clock = Bucket(), Clock()
+    bucket.ignores = {"new", "etag"}
+    store = await taken(bucket, 1, clock=clock)
+    down = bucket.before = Down(GONE, clock)
+    clock.now = 20.0
+    with pytest.raises(StateLost, match="cannot be written: gone"):
+        await store.keep()
+    assert 5 <= down.asked <= 8, "40 seconds were left"
+
+
+async def test_a_request_without_an_answer_is_given_up_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncup.checkpoints.lease._ATTEMPT_SECONDS", 0.01)
+    bucket = Bucket()
+
+    def answers(error: AsyncupError, *_: Any) -> None:
+        assert "no answer within" in error.message
+        bucket.hangs = False
+
+    store = await taken(bucket, 1, on_retry=answers)
+    bucket.hangs = True
+    await store.save(CHECKPOINT)
+    assert not bucket.hangs
+
+
+async def test_a_lease_that_has_run_out_is_not_removed_where_a_delete_knows_no_condition() -> None:
+    bucket, clock = Bucket(), Clock()
+    first = await taken(bucket, 1, clock=clock)
+    removed = bucket.delete
+    bucket.delete = lambda key, **_: removed(key)  # type: ignore[method-assign]
+    clock.now = 61.0
+    bucket.now = 1061.0
+    second = await taken(bucket, 2)
+    await first.release()
+    await second.save(CHECKPOINT)
+
+
+async def test_a_server_that_fails_while_a_lease_is_watched_is_asked_again() -> None:
+    bucket = Bucket()
+    bucket.now = None
+    await taken(bucket, 1, seconds=0.01)
+    found, reads = bucket.get, 0
+
+    async def failing(key: str) -> Document | None:
+        nonlocal reads
+        reads += 1
+        if reads == 2:
+            raise ConnectionLost("read state", "job", "the answer was lost")
+        return await found(key)
+
+    bucket.get = failing  # type: ignore[method-assign]
+    await taken(bucket, 2)
+    assert reads > 2
 
 
 async def test_after_the_machine_slept_a_lease_that_nobody_took_goes_on() -> None:
@@ -240,7 +391,7 @@ async def test_after_the_machine_slept_a_lease_that_nobody_took_goes_on() -> Non
 async def test_a_server_that_hangs_does_not_hold_up_an_interrupted_run(signals: int, drain: float, most: float) -> None:
     bucket, interrupt = Bucket(), Interrupt()
     store = run(bucket, 1, interrupt=interrupt)
-    store._tenure._drain_timeout = drain
+    store.tenure._drain_timeout = drain
     await store.take(quick())
     bucket.hangs = True
     loop = asyncio.get_running_loop()
@@ -295,3 +446,52 @@ async def test_a_run_that_settles_nothing_keeps_its_lease_all_the_same_and_ends_
     with pytest.raises(StateLost, match="taken this job over"):
         await run.run()
     assert (lease.kept, sink.objects, run.checkpoints.saved) == (3, {}, [])
+
+
+class Hanging:
+    """A destination whose listing has no end."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.ended = False
+
+    async def pages(self, _: str) -> AsyncGenerator[list[Listed], None]:
+        try:
+            self.begun.set()
+            yield []
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+
+
+async def test_a_listing_that_takes_long_keeps_the_lease_and_ends_when_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asyncup.state._KEEP_SECONDS", 0.0)
+    watched, config = Watcher(), Config.of(table="docs", to="null:", if_exists="different")
+    job, hanging = Job(config, watched, Interrupt()), Hanging()
+
+    class Lost(Failing):
+        async def keep(self) -> None:
+            await hanging.begun.wait()
+            await super().keep()
+
+    lease = Lost()
+    index = job._index = ObjectIndex()
+    job._objects, job._lease = hanging, lease  # type: ignore[assignment]
+    async with asyncio.timeout(20):
+        with pytest.raises(StateLost, match="taken this job over"):
+            await job._list(parse_destination("null:"))
+    assert (lease.kept, hanging.ended) == (3, True)
+    await index.close()
+
+
+@pytest.mark.parametrize("error", [Unreachable("list", "bucket", "gone"), Interrupted()])
+async def test_what_ends_the_work_is_what_is_told_when_a_lease_is_kept_meanwhile(error: Exception) -> None:
+    async def work() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        await keeping(Failing(), work())
+    assert caught.value is error
+    assert await keeping(Failing(), asyncio.sleep(0, "done")) == "done"

@@ -10,6 +10,7 @@ import tracemalloc
 import pytest
 
 from asyncup.errors import (
+    AsyncupError,
     ConnectionLost,
     DestinationRefused,
     InternalError,
@@ -506,3 +507,44 @@ async def test_whatever_the_order_and_the_faults_a_resumed_run_completes_the_set
     expected = {key(n): body for n, body in enumerate(rows, 1) if body is not None and key(n) not in poison}
     assert stored == expected
     assert checkpoints.saved[-1].finished
+
+
+async def test_no_checkpoint_passes_letters_that_a_defect_has_kept_from_being_written() -> None:
+    """Even where that is none of our errors."""
+    run = FakeRun(MemorySource([*bodies(5), None, *bodies(5)]), MemorySink(), on_null="fail")
+    written = run.dead_letters.append
+
+    async def once(_letters: object) -> None:
+        run.dead_letters.append = written  # type: ignore[method-assign, assignment]
+        raise MemoryError
+
+    run.dead_letters.append = once  # type: ignore[method-assign, assignment]
+    with pytest.raises((MemoryError, InternalError)):
+        await run.run()
+    counted = run.checkpoints.saved[-1].counts.failed if run.checkpoints.saved else 0
+    assert counted <= len(run.dead_letters.letters)
+
+
+async def test_the_error_that_ended_a_run_is_told_even_if_the_last_save_fails() -> None:
+    refusal = DestinationRefused("put", "o", "SignatureDoesNotMatch")
+    run = FakeRun(
+        MemorySource(bodies(2000)), FaultySink(lambda upload, _: refusal if upload.key == key(1500) else None)
+    )
+    run.checkpoints.error = StateLost("save checkpoint", "memory", "no room")
+    with pytest.raises(DestinationRefused) as caught:
+        await run.run()
+    assert "SignatureDoesNotMatch" in caught.value.message
+    assert "no room" in caught.value.message
+
+
+async def test_a_row_whose_exchange_keeps_breaking_fails_alone_while_others_succeed() -> None:
+    """Nobody has to be asked then whether the server is there, and nobody's silence ends the run."""
+
+    def fault(upload: Upload, _attempt: int) -> AsyncupError | None:
+        return ConnectionLost("put", upload.key, "reset") if upload.key == key(7) else None
+
+    sink = FaultySink(fault)
+    run = FakeRun(MemorySource(bodies(500)), sink)
+    sink.unreachable = ConnectionLost("check bucket", "b", "no answer in time")
+    assert await run.run() is True
+    assert (run.settled.put, run.settled.failed) == (499, 1)

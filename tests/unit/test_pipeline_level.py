@@ -127,7 +127,7 @@ async def test_a_drain_does_not_wait_for_the_turns_of_a_slow_rate() -> None:
     running = run.start()
     await until(lambda: sink.objects)
     await until(lambda: run.pipeline.gate._rates[0][1].waiting)
-    assert run.pipeline.limiter.in_flight == 0
+    assert run.pipeline.gate.in_flight == 0
     run.interrupt.request(signal.SIGTERM)
     assert await asyncio.wait_for(running, 5) is False
     assert len(sink.objects) == 1, "what only waited for its turn is not sent"

@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from asyncup import errors
 from asyncup.errors import (
     AsyncupError,
+    BucketElsewhere,
+    ClockSkewed,
     ConnectionLost,
+    CredentialsExpired,
     Disposition,
     PayloadCorrupted,
     RowRefused,
@@ -89,7 +92,8 @@ class Server:
         return not self.draining
 
 
-RETRIED = [Unreachable, ConnectionLost, ServerFault, Throttled, PayloadCorrupted, StaleRequest]
+STALE = [StaleRequest, ClockSkewed, CredentialsExpired, BucketElsewhere]
+RETRIED = [Unreachable, ConnectionLost, ServerFault, Throttled, PayloadCorrupted, *STALE]
 FINAL = [
     kind
     for kind in vars(errors).values()
@@ -126,7 +130,7 @@ async def test_what_cannot_mend_by_itself_is_final_at_once(kind: type[AsyncupErr
         (ServerFault, 10, Disposition.DEAD_LETTER),
         (Throttled, 10, Disposition.DEAD_LETTER),
         (PayloadCorrupted, 2, Disposition.DEAD_LETTER),
-        (StaleRequest, 2, Disposition.ABORT),
+        *((kind, 2, Disposition.ABORT) for kind in STALE),
     ],
 )
 async def test_attempts_are_bounded_and_what_follows_is_what_the_error_says(
@@ -186,12 +190,17 @@ async def test_attempts_that_reached_nobody_do_not_count_against_a_row() -> None
     assert await server.run() == "answer"
 
 
-@pytest.mark.parametrize("kind", [StaleRequest, PayloadCorrupted])
+@pytest.mark.parametrize("kind", [*STALE, PayloadCorrupted])
 async def test_an_error_with_two_tries_has_its_second_one_whatever_came_before(kind: type[AsyncupError]) -> None:
     server = Server([make(ServerFault), make(Throttled), make(kind)], dice=0.1)
     assert await server.run() == "answer"
     server = Server([make(kind), make(ServerFault), make(kind), make(kind)], dice=0.1)
     assert (await server.fail()).attempts == 3
+
+
+async def test_two_different_reasons_to_sign_anew_do_not_end_the_run() -> None:
+    server = Server([make(ClockSkewed), make(CredentialsExpired), make(BucketElsewhere)], dice=0.1)
+    assert await server.run() == "answer"
 
 
 async def test_no_attempt_begins_later_than_the_policy_allows_after_the_first_failure() -> None:
@@ -232,14 +241,17 @@ def test_the_jitter_is_full_from_nothing_to_the_ceiling(dice: float, attempt: in
 
 
 @pytest.mark.parametrize("wish", [0.0, 2.5, 170.0])
-async def test_a_server_s_own_wish_is_the_least_that_is_waited(wish: float) -> None:
-    server = Server([make(Throttled, retry_after=wish)], dice=0.0)
+@pytest.mark.parametrize(("kind", "base"), [(Throttled, 1.0), (ServerFault, 0.1)])
+async def test_a_server_s_own_wish_is_the_least_that_is_waited(
+    kind: type[AsyncupError], base: float, wish: float
+) -> None:
+    server = Server([make(kind, retry_after=wish)], dice=0.0)
     await server.run()
     assert server.waits == [wish]
     # jitter comes on top, so that those who were told the same do not come back at the same moment
-    server = Server([make(Throttled, retry_after=wish)], dice=0.9)
+    server = Server([make(kind, retry_after=wish)], dice=0.9)
     await server.run()
-    assert server.waits == [pytest.approx(wish + 0.9)]
+    assert server.waits == [pytest.approx(wish + 0.9 * base)]
 
 
 async def test_a_wish_beyond_the_time_that_is_left_is_final_without_waiting() -> None:

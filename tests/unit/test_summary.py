@@ -42,7 +42,9 @@ def test_a_complete_run_says_what_it_did_and_what_it_cost_and_nothing_is_next() 
 
 
 def test_the_level_is_said_and_why_it_is_there() -> None:
-    assert "  64 in flight, more brings nothing; 60 at most" in lines(level="more brings nothing")
+    assert "  at most 60 requests in flight; the limit was 64: more brings nothing" in lines(
+        level="more brings nothing"
+    )
 
 
 def test_only_a_destination_that_takes_requests_is_said_to_have_cost_some() -> None:
@@ -94,6 +96,11 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
             {"status": INTERRUPTED, "checkpoint": None},
             "Interrupted: ",
             "Next: run the same command again; it starts from the beginning.",
+        ),
+        (
+            {"status": PARTIAL},
+            "Complete, but rows failed: ",
+            "Next: mend the cause, then run the same command again; it copies every row anew.",
         ),
         (
             {"status": PARTIAL, "dead_letters": "it's.jsonl", "retried": "old.jsonl"},

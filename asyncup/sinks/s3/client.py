@@ -29,6 +29,7 @@ from botocore.loaders import create_loader
 from asyncup.errors import AsyncupError, DestinationRefused
 from asyncup.sinks.s3.clock import ServerClock
 from asyncup.sinks.s3.errors import EXPIRED, SKEWED, from_botocore
+from asyncup.sinks.s3.finding import Turn, find_again, in_a_thread, not_in_time, open_session
 from asyncup.sinks.s3.providers import AWS, provider_of
 from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.signing import Credentials
@@ -39,9 +40,14 @@ CONNECT_TIMEOUT = 10.0
 
 
 class ControlClient:
-    """A client, what closes it, and where it talks to. `authorities` is the file of those that TLS trusts."""
+    """A client, what closes it, and where it talks to. `authorities` is the file of those that TLS trusts.
 
-    def __init__(self, client: Any, profile: str | None, stack: AsyncExitStack, authorities: str) -> None:
+    `patience` is how many seconds credentials may take to be found.
+    """
+
+    def __init__(
+        self, client: Any, profile: str | None, stack: AsyncExitStack, authorities: str, patience: float
+    ) -> None:
         self.client = client
         self.stack = stack
         self.endpoint_url: str = client.meta.endpoint_url
@@ -49,8 +55,9 @@ class ControlClient:
         self.clock = ServerClock()
         self.clock.govern(client.meta.events)
         self._profile = profile
+        self._patience = patience
         self._refused: Credentials | None = None
-        self._renewing = asyncio.Lock()
+        self._renewing = Turn()
 
     @property
     def is_aws(self) -> bool:
@@ -63,7 +70,7 @@ class ControlClient:
 
         Raises:
             ClientError: S3's refusal; and whatever botocore and the network raise.
-            DestinationRefused: credentials cannot be had.
+            DestinationRefused, Unreachable: credentials cannot be had.
         """
         used = await self.credentials(self._refused)
         try:
@@ -97,21 +104,35 @@ class ControlClient:
 
         Raises:
             DestinationRefused: they cannot be had.
+            Unreachable: nobody gave them in time.
         """
         if self.client.meta.config.signature_version is botocore.UNSIGNED:
             return None
         signer = self.client._request_signer  # noqa: SLF001 - whose credentials no other way can change
         try:
             if refused is None:
-                return await _frozen(signer._credentials)  # noqa: SLF001
-            async with self._renewing:
-                if await _frozen(signer._credentials) == refused:  # noqa: SLF001
-                    finding = AioSession(profile=self._profile).get_credentials()
-                    found = await asyncio.to_thread(asyncio.run, finding)  # reads files and runs programs
-                    signer._credentials = found or signer._credentials  # noqa: SLF001
-                return await _frozen(signer._credentials)  # noqa: SLF001
+                return await self._current(signer)
+            async with self._renewing.taken():
+                return await self._look_again(signer, refused)
+        except TimeoutError as exc:
+            raise not_in_time(self.endpoint_url, self._patience) from exc
+        except AsyncupError:
+            raise
         except Exception as exc:  # programs and files that credentials come from can fail in every way
             raise _without_credentials(exc, self.endpoint_url) from exc
+
+    async def _current(self, signer: Any) -> Credentials:
+        async with asyncio.timeout(self._patience):
+            return await _frozen(signer._credentials)  # noqa: SLF001
+
+    async def _look_again(self, signer: Any, refused: Credentials) -> Credentials:
+        try:
+            if await self._current(signer) == refused:
+                found = await in_a_thread(find_again(self._profile), self._patience)
+                signer._credentials = found or signer._credentials  # noqa: SLF001
+            return await self._current(signer)
+        except TimeoutError as exc:
+            raise not_in_time(self.endpoint_url, self._patience) from exc
 
 
 async def _frozen(found: Any) -> Credentials:
@@ -157,6 +178,7 @@ async def open_client(settings: S3Settings) -> ControlClient:
 
     Raises:
         DestinationRefused: the settings, the profile or the credentials are of no use.
+        Unreachable: nobody gave credentials in time.
     """
     place = f"s3://{settings.bucket}"
     try:
@@ -178,13 +200,15 @@ async def open_client(settings: S3Settings) -> ControlClient:
         )
         # credentials and service descriptions are read from files here, and programs are run: all that in a thread, on
         # a loop of its own; the client makes its connections with the first request, on the loop of the caller
-        client: Any = await asyncio.to_thread(asyncio.run, context.__aenter__())
+        client: Any = await in_a_thread(context.__aenter__(), settings.attempt_timeout)
+    except TimeoutError as exc:
+        raise not_in_time(place, settings.attempt_timeout) from exc
     except (BotoCoreError, ClientError) as exc:
         raise from_botocore(exc, "connect", place) from exc
     except ValueError as exc:
         url = settings.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or ""
         whole = "://" in url or not url
-        hint = "check --endpoint-url, --region and --profile" if whole else f"write the endpoint as https://{url}"
+        hint = "check --endpoint-url, --region and --profile" if whole else f"write --endpoint-url as https://{url}"
         raise DestinationRefused("connect", place, str(exc), hint) from exc
     except OSError as exc:
         raise DestinationRefused("find credentials", place, str(exc), "check --profile and ~/.aws/config") from exc
@@ -202,7 +226,7 @@ async def open_client(settings: S3Settings) -> ControlClient:
         await stack.aclose()
         raise DestinationRefused("connect", place, "the endpoint has a user name", "leave it out of --endpoint-url")
     client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
-    return ControlClient(client, settings.profile, stack, authorities)
+    return ControlClient(client, settings.profile, stack, authorities, settings.attempt_timeout)
 
 
 def _session(settings: S3Settings) -> tuple[AioSession, str, str]:
@@ -212,7 +236,7 @@ def _session(settings: S3Settings) -> tuple[AioSession, str, str]:
 
     Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
     """
-    session = AioSession(profile=settings.profile)
+    session = open_session(settings.profile)
     session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
     region = settings.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
     if settings.ca_bundle is not None:

@@ -17,14 +17,16 @@ from botocore import exceptions as boto
 
 from asyncup.errors import (
     AsyncupError,
+    BucketElsewhere,
+    ClockSkewed,
     ConnectionLost,
+    CredentialsExpired,
     DestinationRefused,
     Disposition,
     ObjectExists,
     PayloadCorrupted,
     RowRefused,
     ServerFault,
-    StaleRequest,
     Throttled,
     Unreachable,
 )
@@ -135,13 +137,14 @@ def from_status(
     if code in RUN:
         return DestinationRefused(op, subject, text, RUN[code])
     if code in STALE or status in (301, 302, 303, 307, 308):
-        return StaleRequest(op, subject, text, STALE.get(code, STALE["PermanentRedirect"]))
+        kind = ClockSkewed if code in SKEWED else CredentialsExpired if code in EXPIRED else BucketElsewhere
+        return kind(op, subject, text, STALE.get(code, STALE["PermanentRedirect"]))
     if code in CORRUPTED:
         return PayloadCorrupted(op, subject, text)
     if code in THROTTLED or status in (429, 503):
         return Throttled(op, subject, text, retry_after=retry_after)
     if code in AGAIN or status in (408, 425, 499) or (status >= 500 and status != 501):
-        return ServerFault(op, subject, text)
+        return ServerFault(op, subject, text, retry_after=retry_after)
     if code == "PreconditionFailed" or status == 412:
         return ObjectExists(op, subject, "there is an object of this key already")  # no other condition is ever sent
     if code in ROW:
@@ -152,17 +155,27 @@ def from_status(
     return DestinationRefused(op, subject, text, hint or "the first object was refused, so the others would be too")
 
 
-def seconds_to_wait(wish: str | None) -> float | None:
-    """What the header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3); a minute at most."""
+def seconds_to_wait(wish: str | None, date: str | None = None) -> float | None:
+    """What the header `Retry-After` asks for: seconds, or a date (RFC 9110, section 10.2.3); a minute at most.
+
+    `date` is the header `Date` of the same answer: what the server's clock said, which need not be what ours says.
+    """
     if wish is None:
         return None
     if wish.isdecimal():
         return min(float(wish), 60.0)
-    try:
-        left = parsedate_to_datetime(wish).timestamp() - time.time()
-    except ValueError:
+    until = _seconds(wish)
+    if until is None:
         return None
-    return min(max(left, 0.0), 60.0)
+    now = _seconds(date)
+    return min(max(until - (time.time() if now is None else now), 0.0), 60.0)
+
+
+def _seconds(date: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(date or "").timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def from_botocore(exc: Exception, op: str, subject: str, *, accepted: bool = False) -> AsyncupError:
@@ -226,7 +239,7 @@ def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted
     metadata = response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
     code = str(error.get("Code") or "")
-    wish = metadata.get("HTTPHeaders", {}).get("retry-after")
+    headers = metadata.get("HTTPHeaders", {})
     mapped = from_status(
         status,
         "" if code.isdigit() else code,
@@ -234,7 +247,7 @@ def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted
         op,
         subject,
         accepted=accepted,
-        retry_after=seconds_to_wait(wish),
+        retry_after=seconds_to_wait(headers.get("retry-after"), headers.get("date")),
     )
     if exc.operation_name in _OPERATIONS or mapped.disposition is Disposition.RETRY:
         return mapped

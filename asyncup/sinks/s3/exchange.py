@@ -29,11 +29,13 @@ class ExchangeError(Exception):
     """The exchange broke: the connection ended, took too long, or said what is not HTTP.
 
     `silent` is True when not one byte of an answer had come: an idle connection that the server has closed looks so.
+    `clean` is True when the connection was closed rather than reset.
     """
 
-    def __init__(self, reason: str, *, silent: bool = False) -> None:
+    def __init__(self, reason: str, *, silent: bool = False, clean: bool = False) -> None:
         super().__init__(reason)
         self.silent = silent
+        self.clean = clean
 
 
 class Answer(NamedTuple):
@@ -95,7 +97,7 @@ class Connection(asyncio.Protocol):
         if self.usable:
             self._transport.write(data)
         else:
-            self._break("the connection was closed", silent=True)
+            self._break("the connection was closed", silent=True, clean=True)
         return waiter
 
     async def stream(self, head: bytes, body: bytes | memoryview) -> Answer:
@@ -150,7 +152,7 @@ class Connection(asyncio.Protocol):
                 # an answer without a length ends with its connection
                 self._finish(Answer(self._parser.get_status_code(), self._head, b"".join(self._body)))
             else:
-                self._break(_said(exc), silent=not self._received)
+                self._break(_said(exc), silent=not self._received, clean=exc is None)
         self.resume_writing()
         self._lost(self)
 
@@ -236,10 +238,10 @@ class Connection(asyncio.Protocol):
         else:
             self.abort(f"the answer's head is longer than {MAX_ANSWER >> 10} KiB")
 
-    def _break(self, reason: str, *, silent: bool = False) -> None:
+    def _break(self, reason: str, *, silent: bool = False, clean: bool = False) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_exception(ExchangeError(reason, silent=silent))
+            waiter.set_exception(ExchangeError(reason, silent=silent, clean=clean))
 
     def __repr__(self) -> str:
         state = "closed" if not self.usable else "idle" if self._waiter is None else "busy"

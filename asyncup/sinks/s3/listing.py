@@ -28,7 +28,9 @@ from asyncup.sinks.s3.settings import S3Settings
 #: Bytes of an object that are compared at a time.
 _CHUNK = 256 << 10
 _LIST = "list"
-#: HEAD has no body that could say more than the status.
+#: Statuses that may mean several things, and an answer to HEAD has no body that could say which.
+_MUTE = frozenset({400, 403})
+#: What is said to requests that are not permitted.
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden"})
 #: Where the answer to a listing of ours is to leave its entries.
 _taken: ContextVar[list[Sequence[Listed]] | None] = ContextVar("asyncup_listing", default=None)
@@ -117,13 +119,34 @@ class S3Objects:
 
     async def _head(self, key: str) -> Any | None:
         try:
-            return await self._call("head_object", 0, Key=key, ChecksumMode="ENABLED")
+            try:
+                return await self._call("head_object", 0, Key=key, ChecksumMode="ENABLED")
+            except ClientError as exc:
+                if _status(exc) not in _MUTE:
+                    raise
+            return await self._ask_aloud(key)
         except ClientError as exc:
             if _status(exc) == 404:
                 return None
             raise _mapped(exc, "look at", key) from exc
         except Exception as exc:
             raise _mapped(exc, "look at", key) from exc
+
+    async def _ask_aloud(self, key: str) -> Any:
+        """Ask as HEAD does, by a request whose refusal has a body: only that says that a token or a clock is to be mended.
+
+        It takes the same permission (https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html). It is
+        answered where somebody who asked at the same time has mended it; checksums are not among what it tells.
+        """
+        try:
+            answer = await self._call("get_object", 0, Key=key, Range="bytes=0-0")
+        except ClientError as exc:
+            if _status(exc) != 416:
+                raise
+            answer = await self._call("get_object", 0, Key=key)  # an object of no bytes
+        answer["Body"].close()
+        whole = str(answer.get("ContentRange") or "").rpartition("/")[2]
+        return {**answer, "ContentLength": int(whole)} if whole.isdecimal() else answer
 
     async def _download(self, key: str, body: bytes) -> Likeness | str:
         """Compare every byte, a chunk at a time."""

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from botocore.exceptions import ClientError
 
 from asyncup.errors import AsyncupError, ConnectionLost
-from asyncup.flow.ending import to_its_end
+from asyncup.flow.ending import Grace, to_its_end
 from asyncup.flow.retry import Retrier
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3.client import ControlClient
@@ -26,7 +26,7 @@ from asyncup.sinks.s3.settings import MAX_PARTS, MIB, PART_BYTES, S3Settings
 
 #: Parts of one object in flight at a time.
 PARTS_IN_FLIGHT = 4
-#: Seconds for an abort, whatever else is going on.
+#: Seconds for an abort, where the run's end leaves it so many.
 ABORT_SECONDS = 5.0
 _CONDITIONS = ("if-none-match",)
 #: What requests about an upload as a whole are called; those about a part are `put part`.
@@ -58,7 +58,10 @@ def parts_of(body: bytes) -> Iterator[Part]:
 
 
 class Multipart:
-    """Puts large objects into one bucket. `say` is told of uploads that could not be aborted."""
+    """Puts large objects into one bucket.
+
+    `say` is told of uploads that could not be aborted; `grace` is how long the end of the run leaves that.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class Multipart:
         algorithm: str | None,
         retrier: Retrier,
         say: Callable[[str], None],
+        grace: Grace,
     ) -> None:
         self._settings = settings
         self._control = control
@@ -75,11 +79,17 @@ class Multipart:
         self._algorithm = algorithm
         self._retrier = retrier
         self._say = say
+        self._grace = grace
+        #: keys whose upload may have begun without that S3 said what it is called
+        self._unheard: set[str] = set()
         self._always = {"Bucket": settings.bucket, **arguments(settings.request_headers())}
 
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
-        upload_id = await self._retrier.run(self._create, upload)
+        try:
+            upload_id = await self._retrier.run(self._create, upload)
+        finally:
+            self._name_unheard(upload.key)
         try:
             done = await self._send_parts(upload, upload_id)
             etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, done), None)
@@ -101,6 +111,9 @@ class Multipart:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:
             await to_its_end(self._abandon(upload.key, creating), "asyncup-abort-multipart")
+            raise
+        except ConnectionLost:
+            self._unheard.add(upload.key)
             raise
         upload_id = answer.get("UploadId")
         if not upload_id:
@@ -164,22 +177,28 @@ class Multipart:
     async def _abandon(self, key: str, creating: asyncio.Task[Any]) -> None:
         """Abort an upload that nobody waits for any more, as soon as S3 has said what it is called."""
         try:
-            async with asyncio.timeout(ABORT_SECONDS):
+            async with self._grace.timeout(ABORT_SECONDS):
                 answer = await creating
-        except TimeoutError:
-            self._say(
-                "a multipart upload may have begun that S3 did not answer for; it would keep and charge its parts: "
-                + self._command("list-multipart-uploads", prefix=key)
-            )
+        except (TimeoutError, ConnectionLost):
+            self._unheard.add(key)
         except AsyncupError:
             return  # S3 would not begin it
         else:
             if upload_id := answer.get("UploadId"):  # without one, the request would delete the object
                 await self._abort(key, upload_id)
 
+    def _name_unheard(self, key: str) -> None:
+        """Say how to find what may have begun, once for all attempts at an object."""
+        if key in self._unheard:
+            self._unheard.discard(key)
+            self._say(
+                "a multipart upload may have begun that S3 did not answer for; it would be kept for ever: "
+                + self._command("list-multipart-uploads", prefix=key)
+            )
+
     async def _abort(self, key: str, upload_id: str) -> None:
         try:
-            async with asyncio.timeout(ABORT_SECONDS):
+            async with self._grace.timeout(ABORT_SECONDS):
                 await self._control.call(
                     "abort_multipart_upload", ABORT_SECONDS, Key=key, UploadId=upload_id, **self._always
                 )

@@ -18,6 +18,7 @@ from botocore.utils import get_environ_proxies
 from asyncup.errors import DestinationRefused
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.errors import from_botocore
+from asyncup.sinks.s3.finding import not_in_time
 from asyncup.sinks.s3.framing import Place
 from asyncup.sinks.s3.integrity import Integrity
 from asyncup.sinks.s3.pool import Origin
@@ -112,9 +113,12 @@ async def _pattern(settings: S3Settings, control: ControlClient) -> Any:
     events = control.client.meta.events
     events.register("before-send.s3.PutObject", look)
     try:
-        await control.client.put_object(Bucket=settings.bucket, Key=_KEY, Body=b"")
+        async with asyncio.timeout(settings.attempt_timeout):
+            await control.client.put_object(Bucket=settings.bucket, Key=_KEY, Body=b"")
     except _Seen as seen:
         return seen.request
+    except TimeoutError as exc:  # nothing is sent, so it waited for credentials
+        raise not_in_time(f"s3://{settings.bucket}", settings.attempt_timeout) from exc
     except Exception as exc:
         raise from_botocore(exc, "put", f"s3://{settings.bucket}") from exc
     finally:

@@ -11,6 +11,7 @@ import botocore
 from botocore.exceptions import ClientError
 
 from asyncup.errors import DestinationRefused
+from asyncup.flow.ending import Grace
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3.client import ControlClient, open_client
@@ -34,10 +35,12 @@ class S3Sink:
         control: ControlClient,
         retrier: Retrier | None = None,
         say: Callable[[str], None] = lambda _: None,
+        grace: Grace | None = None,
     ) -> None:
         self._settings = settings
         self._control = control
         self._retrier = retrier or _one_attempt()
+        self._grace = grace or Grace()
         self._say = control.clock.say = say
         self._lane: WireLane | CompatibleLane | None = None
         self._multipart: Multipart
@@ -45,14 +48,21 @@ class S3Sink:
 
     @classmethod
     async def open(
-        cls, settings: S3Settings, retrier: Retrier | None = None, say: Callable[[str], None] = lambda _: None
+        cls,
+        settings: S3Settings,
+        retrier: Retrier | None = None,
+        say: Callable[[str], None] = lambda _: None,
+        grace: Grace | None = None,
     ) -> S3Sink:
-        """Connect nothing yet, but resolve region and endpoint. `retrier` tries the parts of large objects again.
+        """Connect nothing yet, but resolve region and endpoint.
+
+        `retrier` tries the parts of large objects again; `grace` is how long they may take to be aborted.
 
         Raises:
             DestinationRefused: they cannot be resolved.
+            Unreachable: nobody gave credentials in time.
         """
-        return cls(settings, await open_client(settings), retrier, say)
+        return cls(settings, await open_client(settings), retrier, say, grace)
 
     @property
     def is_aws(self) -> bool:
@@ -113,7 +123,9 @@ class S3Sink:
         async with self._opening:
             if self._lane is None:
                 lane, algorithm = await self._open_lane()
-                self._multipart = Multipart(self._settings, self._control, lane, algorithm, self._retrier, self._say)
+                self._multipart = Multipart(
+                    self._settings, self._control, lane, algorithm, self._retrier, self._say, self._grace
+                )
                 self._lane = lane
         return await self.put(upload)
 

@@ -19,6 +19,7 @@ from asyncup.model import Headers, Receipt, Upload, tuple_of
 from asyncup.sinks.s3.clock import ServerClock
 from asyncup.sinks.s3.errors import ELSEWHERE, EXPIRED, REACH, SKEWED, from_status, from_tls, seconds_to_wait
 from asyncup.sinks.s3.exchange import INLINE_BODY, Answer, Connection, ExchangeError
+from asyncup.sinks.s3.finding import Turn
 from asyncup.sinks.s3.framing import Framer, Place
 from asyncup.sinks.s3.integrity import THREAD_BYTES, Integrity, Seal
 from asyncup.sinks.s3.pool import Origin, Pool
@@ -29,6 +30,10 @@ from asyncup.sinks.s3.signing import Credentials, Signer, encode_path, encode_qu
 _CREDENTIALS_SECONDS = 30.0
 #: The header of an answer that says how the object is encrypted.
 ENCRYPTION = b"x-amz-server-side-encryption"
+#: A connection that is reset within this time of its last exchange was not reset because nobody used it.
+_IDLE_SECONDS = 0.1
+#: What is said of an object that is there already, by who has read the request: a row in each of which costs no connection.
+_HARMLESS = frozenset({409, 412})
 _CODE = re.compile(rb"<Code>([^<]{1,200})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,2000})</Message>")
 
@@ -65,7 +70,7 @@ class WireLane:
         self._locate = locate
         self._server_clock = server_clock
         self._has_moved = self._has_expired = False
-        self._mending = asyncio.Lock()
+        self._mending = Turn()
         self._known: Credentials | None = None
         self._credentials_due = float("-inf")
         self._signer: Signer | None = None
@@ -96,11 +101,12 @@ class WireLane:
         if connection is None:
             answer = await self._send("put", key, "", headers, body, seal)
         else:
-            connection.deadline = self._clock() + self._patience(size)
+            begun = self._clock()
+            connection.deadline = begun + self._patience(size)
             try:
                 answer = await connection.request(head + body)
             except ExchangeError as exc:
-                _check_silence(exc, "put", key, headers)
+                _check_silence(exc, "put", key, headers, begun - connection.idle_since)
                 answer = await self._send("put", key, "", headers, body, seal)
             except BaseException:
                 connection.abort()
@@ -153,7 +159,7 @@ class WireLane:
         head = framer.head(self._base + encode_path(key), query, headers, size, seal)
         connection = pool.take()
         while True:
-            pooled = connection is not None
+            idle = None if connection is None else self._clock() - connection.idle_since
             if connection is None:
                 connection = await self._connect(pool, op, key)
             connection.deadline = self._clock() + self._patience(size)
@@ -163,7 +169,7 @@ class WireLane:
                 else:
                     answer = await connection.stream(head, body)
             except ExchangeError as exc:
-                _check_silence(exc, op, key, headers, pooled=pooled)
+                _check_silence(exc, op, key, headers, idle)
                 connection = None
             except BaseException:
                 connection.abort()
@@ -187,7 +193,7 @@ class WireLane:
             op,
             key,
             accepted=self.accepted,
-            retry_after=seconds_to_wait(answer.header(b"retry-after")),
+            retry_after=seconds_to_wait(answer.header(b"retry-after"), answer.header(b"date")),
         )
 
     async def _connect(self, pool: Pool, op: str, key: str) -> Connection:
@@ -207,7 +213,8 @@ class WireLane:
 
         What one with other credentials, or to another place, was refused for is mended already.
         """
-        connection.abort()  # as AWS advises after a 503; and who refuses a body may not have read it all
+        if answer.status not in _HARMLESS:
+            connection.abort()  # as AWS advises after a 503; and who refuses a body may not have read it all
         code = _text(_CODE, answer)
         if answer.status == 503:
             self._pools[-1].look_elsewhere()
@@ -230,7 +237,7 @@ class WireLane:
         After a refusal for expired credentials, or because the bucket is elsewhere, all wait until that is mended.
         """
         if self._has_moved or self._has_expired:
-            async with self._mending:
+            async with self._mending.taken():
                 if self._has_moved:
                     self._move(await self._locate())
                 if self._has_expired:
@@ -238,7 +245,12 @@ class WireLane:
                     self._has_expired = False
         if self._signer is not None:
             self._credentials_due = now + _CREDENTIALS_SECONDS
-        self._use(await self._credentials(None))
+        try:
+            self._use(await self._credentials(None))
+        except Unreachable:
+            if self._signer is None:
+                raise
+            return  # those that are there may be good for a while; if not, S3 says so
         if not (self._has_moved or self._has_expired):  # somebody may have been refused meanwhile
             self._credentials_due = now + _CREDENTIALS_SECONDS
 
@@ -267,16 +279,17 @@ class WireLane:
         )
 
 
-def _check_silence(exc: ExchangeError, op: str, key: str, headers: Headers | None, *, pooled: bool = True) -> None:
+def _check_silence(exc: ExchangeError, op: str, key: str, headers: Headers | None, idle: float | None) -> None:
     """Let an exchange be made again that broke because a connection was closed while nobody used it.
 
-    That tells nothing, except to a conditional request, which may have been carried out.
+    That tells nothing, except to a conditional request, which may have been carried out. `idle` is for how long the
+    connection was not used, in seconds, None for a new one.
 
     Raises:
         ConnectionLost: it broke in another way.
     """
     is_conditional = headers is not None and any(name.startswith("if-") for name, _ in headers)
-    if not (pooled and exc.silent) or is_conditional:
+    if idle is None or not (exc.silent and (exc.clean or idle >= _IDLE_SECONDS)) or is_conditional:
         raise ConnectionLost(op, key, str(exc)) from exc
 
 
