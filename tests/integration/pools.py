@@ -77,7 +77,9 @@ async def lane_to(
     async def here() -> Location:
         return location
 
-    lane = WireLane(S3Settings("bucket", attempt_timeout=attempt_timeout), location, integrity, nothing, here, ServerClock())
+    lane = WireLane(
+        S3Settings("bucket", attempt_timeout=attempt_timeout), location, integrity, nothing, here, ServerClock()
+    )
     try:
         yield lane
     finally:

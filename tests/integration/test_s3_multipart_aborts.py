@@ -236,8 +236,11 @@ async def test_an_upload_without_a_name_is_not_aborted(play: Play, sink: S3Sink)
     assert play.steps() == ["create"]
 
 
-async def test_attempts_to_begin_whose_answers_were_lost_are_told_once(play: Play, sink: S3Sink, told: Told) -> None:
-    play.instead["create"].extend([Answer(then=Then.RESET)] * 2)
+@pytest.mark.parametrize("lost", [Answer(then=Then.RESET), reply(200, "<html></html>"), GARBAGE])
+async def test_attempts_to_begin_whose_answers_were_lost_are_told_once(
+    play: Play, sink: S3Sink, told: Told, lost: Answer
+) -> None:
+    play.instead["create"].extend([lost] * 2)
     await sink.put(UPLOAD)
     (notice,) = told.notices
     assert f"list-multipart-uploads --bucket=bucket {shlex.quote(f'--prefix={UPLOAD.key}')}" in notice

@@ -117,6 +117,7 @@ class Multipart:
             raise
         upload_id = answer.get("UploadId")
         if not upload_id:
+            self._unheard.add(upload.key)
             raise ConnectionLost(_OP, upload.key, "the answer names no multipart upload")
         return str(upload_id)
 
