@@ -100,14 +100,14 @@ def _requests(job: JobReport) -> str:
 def _next(job: JobReport) -> str | None:
     if job.status == COMPLETE and job.retried is not None:
         what = f"Every row of {job.retried} is settled" if job.counts.rows else f"{job.retried} holds no rows"
-        return f"{what}; it may be deleted."
+        return f"{what}; it may be deleted once its job is complete."
     if job.status == COMPLETE:
         return None
     if job.status == PARTIAL:
         if job.dead_letters is None:
             return "Next: mend the cause, then run the same command again; it copies every row anew."
         line = f"Next: mend the cause, then send those rows again: asyncup retry {shlex.quote(job.dead_letters)}"
-        return line if job.retried is None else f"{line}; {job.retried} may be deleted."
+        return line if job.retried is None else f"{line}; {job.retried} may be deleted once its job is complete."
     if job.error is not None and job.error.needs_configuration:
         return None
     if job.retried is not None:

@@ -90,7 +90,7 @@ def test_rows_are_sent_as_they_are_now_and_those_that_fail_again_can_be_retried_
     docs.sql("UPDATE docs SET content = 'last' WHERE id = 400")
     end = connected("retry", str(last))
     assert end.code == 0, end.stderr
-    assert f"Every row of {last} is settled; it may be deleted." in end.stdout
+    assert f"Every row of {last} is settled; it may be deleted once its job is complete." in end.stdout
     assert bucket.objects()["0400.txt"] == b"last"
     assert len(bucket.objects()) == 400 - 10 - 5
     assert sorted(path.name for path in file.parent.glob("*.jsonl")) == sorted([file.name, again.name, last.name])

@@ -105,7 +105,7 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
         (
             {"status": PARTIAL, "dead_letters": "it's.jsonl", "retried": "old.jsonl"},
             "Complete, but rows failed: ",
-            """Next: mend the cause, then send those rows again: asyncup retry 'it'"'"'s.jsonl'; old.jsonl may be deleted.""",
+            """Next: mend the cause, then send those rows again: asyncup retry 'it'"'"'s.jsonl'; old.jsonl may be deleted once its job is complete.""",
         ),
         (
             {"status": INTERRUPTED, "checkpoint": None, "retried": "old.jsonl"},
@@ -115,12 +115,12 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
         (
             {"status": COMPLETE, "retried": "old.jsonl"},
             "Complete: ",
-            "Every row of old.jsonl is settled; it may be deleted.",
+            "Every row of old.jsonl is settled; it may be deleted once its job is complete.",
         ),
         (
             {"status": COMPLETE, "retried": "old.jsonl", "counts": Counts()},
             "Complete: ",
-            "old.jsonl holds no rows; it may be deleted.",
+            "old.jsonl holds no rows; it may be deleted once its job is complete.",
         ),
     ],
 )
