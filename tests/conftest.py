@@ -47,6 +47,8 @@ def no_foreign_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
             "ci",
             "http_proxy",
             "https_proxy",
+            "columns",
+            "lines",
         ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
