@@ -255,7 +255,8 @@ class Job:
             await closer()
 
     async def _open_source(self, destination: Destination, headers: HeaderTemplates) -> None:
-        from asyncup.sources.postgres import PostgresSource, Request, Session, connection_string
+        from asyncup.sources.postgres import PostgresSource, Request
+        from asyncup.sources.session import Session, connection_string
 
         config = self._config
         asked_by = headers.columns() | dict.fromkeys(destination.template.names, "--to")
@@ -465,7 +466,7 @@ async def execute(
     """
     job = job or Job(config, observer, interrupt)
     task = asyncio.current_task()
-    interrupt.attach(drain=lambda: _cancel(task), abort=lambda: _cancel(task))
+    interrupt.attach_task()
     try:
         try:
             await job.prepare()
@@ -525,8 +526,3 @@ def _import_drivers(kind: str) -> None:
 
     if kind == "s3":
         import asyncup.sinks.s3  # noqa: F401
-
-
-def _cancel(task: asyncio.Task[Any] | None) -> None:
-    if task is not None:
-        task.cancel()

@@ -148,7 +148,8 @@ async def _left(checkpoint: Checkpoint, access: Access) -> int | None:
         AsyncupError: the database cannot be asked.
         TimeoutError: it takes too long to answer.
     """
-    from asyncup.sources.postgres import PostgresSource, Request, Session, connection_string
+    from asyncup.sources.postgres import PostgresSource, Request
+    from asyncup.sources.session import Session, connection_string
 
     async def no_patience(_: float) -> bool:
         return False

@@ -156,7 +156,7 @@ async def _opened(
 ) -> LetterFile | Report:
     """The letters, or how it ended before there were any."""
     task = asyncio.current_task()
-    interrupt.attach(drain=lambda: _cancel(task), abort=lambda: _cancel(task))
+    interrupt.attach_task()
     try:
         if is_elsewhere(location):
             letters = await _fetched(location, options, observer, interrupt)
@@ -179,11 +179,6 @@ async def _opened(
             Notice(f"{letters.repeated:,} of the lines of {location} are of rows that it has before: left out")
         )
     return letters
-
-
-def _cancel(task: asyncio.Task[Any] | None) -> None:
-    if task is not None:
-        task.cancel()
 
 
 async def _fetched(location: str, options: Mapping[str, Any], observer: Observer, interrupt: Interrupt) -> LetterFile:

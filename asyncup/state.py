@@ -110,7 +110,7 @@ class Access:
         Raises:
             ConfigError: the DSN is none.
         """
-        from asyncup.sources.postgres import connection_string
+        from asyncup.sources.session import connection_string
         from asyncup.sources.statesession import StateSession
 
         return StateSession(connection_string(self.dsn), retrier, schema, table)

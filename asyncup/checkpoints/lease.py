@@ -14,7 +14,6 @@ is written before the lease is surely ours again. Where a server cannot refuse (
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from typing import TypeVar
 
 from asyncup.checkpoints.owner import Owner
 from asyncup.errors import AsyncupError, StateLost, StateRefused, Unreachable
+from asyncup.flow.ending import Grace
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier, RetryPolicy
 
@@ -88,15 +88,13 @@ class Tenure:
         self.seconds = seconds
         self.is_fenced = True
         self._renewal = renewal
-        self._drain_timeout = drain_timeout
         self._on_retry = on_retry
         self._clock = clock
         self._dice = dice
         self._begun = clock()
-        self._end: float | None = None
-        self._limit: asyncio.Timeout | None = None
         self._lost: StateLost | None = None
-        interrupt.watch(self._interrupted)
+        self._grace = Grace(drain_timeout, beyond=_DRAIN_SECONDS, abort=_ABORT_SECONDS)
+        interrupt.watch(self._grace.interrupted)
 
     @property
     def is_due(self) -> bool:
@@ -130,11 +128,11 @@ class Tenure:
                 raise Unreachable(op, subject, f"there was no answer within {_ATTEMPT_SECONDS:g} seconds") from exc
 
         allowed = PATIENCE_SECONDS if self.is_fenced else max(self.left, _LEAST_SECONDS)
-        patience = min(patience, allowed, self._until_end())
+        patience = min(patience, allowed, self._grace.left)
         policy = RetryPolicy(max_attempts=1_000_000, elapsed=patience, first_elapsed=patience, cap=5.0)
         retrier = Retrier(policy, _sleep, self._on_retry, self._clock, self._dice)
         try:
-            async with asyncio.timeout(patience) as self._limit:
+            async with self._grace.timeout(patience):
                 return await retrier.run(attempt, None)
         except TimeoutError:
             raise self._lose(op, subject, "there was no answer in time") from None
@@ -143,8 +141,6 @@ class Tenure:
             raise
         except AsyncupError as exc:
             raise self._lose(op, subject, exc.message) from exc
-        finally:
-            self._limit = None
 
     async def timed(self, request: Awaitable[R]) -> R:
         """Make a request that takes or renews the lease: it is ours from before the request, if that succeeds."""
@@ -157,21 +153,6 @@ class Tenure:
         hint = "what was settled since the last save will be sent again; run the same command again"
         self._lost = StateLost(op, subject, f"the state cannot be written: {reason}", hint)
         return self._lost
-
-    def _until_end(self) -> float:
-        if self._end is None:
-            return float("inf")
-        return max(0.1, self._end - asyncio.get_running_loop().time())
-
-    def _interrupted(self, requests: int) -> None:
-        """Shorten what is under way: the first signal leaves it the time of the drain, the second hardly any."""
-        seconds = self._drain_timeout + _DRAIN_SECONDS if requests == 1 else _ABORT_SECONDS
-        end = asyncio.get_running_loop().time() + seconds
-        self._end = end if self._end is None else min(self._end, end)
-        limit = self._limit
-        if limit is not None and (when := limit.when()) is not None and when > self._end:
-            with contextlib.suppress(RuntimeError):  # it has ended already
-                limit.reschedule(self._end)
 
 
 async def _sleep(seconds: float) -> bool:

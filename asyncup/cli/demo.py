@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,7 @@ def demo(
 
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
+    sys.unraisablehook = _again
     try:
         with _folder(keep) as folder:
             return _demo(folder, rows, keep=keep is not None)
@@ -71,6 +73,14 @@ def demo(
         left = f"{keep} is kept" if keep is not None else "nothing is left behind"
         print(f"The demo was interrupted: its servers are stopped, {left}.", file=sys.stderr)
         return 128 + exc.signum
+
+
+def _again(found: sys.UnraisableHookArgs) -> None:
+    """Where the signal came in the middle of a destructor, which swallows it: once more, a moment later."""
+    if isinstance(found.exc_value, Stopped):
+        threading.Timer(0.01, signal.raise_signal, (found.exc_value.signum,)).start()
+    else:
+        sys.__unraisablehook__(found)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 Command = TypeVar("Command", bound=Callable[..., int])
@@ -16,14 +17,16 @@ def shares(owner: Callable[..., Any], names: Sequence[str]) -> Callable[[Command
     """
 
     def share(command: Command) -> Command:
-        theirs = inspect.signature(owner, eval_str=True).parameters
-        own = [
-            parameter
-            for parameter in inspect.signature(command, eval_str=True).parameters.values()
-            if parameter.kind is not inspect.Parameter.VAR_KEYWORD
-        ]
+        theirs = _parameters(owner)
+        own = [one for one in _parameters(command).values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         shared = [theirs[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in names]
         command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         return command
 
     return share
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """What a function takes. Its annotations are compiled texts: to look at them once costs a millisecond at every start."""
+    return inspect.signature(function, eval_str=True).parameters

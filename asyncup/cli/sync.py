@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -339,12 +339,17 @@ def sync(
         typer.Option("-q", "--quiet", help="Only errors: no progress, no summary.", rich_help_panel=RUN, metavar=""),
     ] = False,
 ) -> int:
+    return run_sync(given(locals()), output=output, progress=progress, verbosity=verbose, quiet=quiet)
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a job among a command's values: those that flags or the environment give."""
     chosen = {entry.name for entry in fields(Config)}
-    options = {name: value for name, value in locals().items() if name in chosen and value not in (None, False, [])}
-    for option in ("metadata", "tag"):
+    options = {name: value for name, value in values.items() if name in chosen and value not in (None, False, [])}
+    for option in ("metadata", "tag"):  # typer would take a variable apart at its blanks
         if option not in options and environment(option) in os.environ:
             options[option] = os.environ[environment(option)]
-    return run_sync(options, output=output, progress=progress, verbosity=verbose, quiet=quiet)
+    return options
 
 
 def run_sync(options: dict[str, Any], *, output: str, progress: str, verbosity: int, quiet: bool) -> int:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import fields
 from inspect import signature
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asyncup.cli import sync
 from asyncup.cli.options import shares
 from asyncup.config import Config, environment
-from asyncup.errors import UsageError
-from asyncup.report import Verdict
+from asyncup.errors import AsyncupError, UsageError
+
+if TYPE_CHECKING:
+    from asyncup.report import Verdict
 
 HELP = """Compare the rows of a Postgres table or query with the objects that sync has made of them.
 
@@ -41,19 +41,18 @@ def verify(
     ] = False,
     **options: Any,
 ) -> int:
-    chosen = {entry.name for entry in fields(Config)}
-    given = {name: value for name, value in options.items() if name in chosen and value not in (None, False, [])}
-    for option in ("metadata", "tag"):
-        if option not in given and environment(option) in os.environ:
-            given[option] = os.environ[environment(option)]
-
     def prepare() -> sync.Run:
-        config = Config.of(**given)
+        config = Config.of(**sync.given(options))
         if config.limit == 0:
             raise UsageError("read flags", "--limit", "must be at least 1: nothing would be compared")
         from asyncup import verification
 
         return lambda view, interrupt: verification.verify(config, view, interrupt, deep=deep)
+
+    def failed(error: AsyncupError) -> Verdict:
+        from asyncup.report import Verdict
+
+        return Verdict(error=error)
 
     return sync.present(
         prepare,
@@ -62,5 +61,5 @@ def verify(
         progress=options["progress"],
         verbosity=options["verbose"],
         quiet=options["quiet"],
-        failed=lambda error: Verdict(error=error),
+        failed=failed,
     )

@@ -9,9 +9,7 @@ from typing import Any, TypeVar
 
 R = TypeVar("R")
 
-#: Seconds for such an ending: beyond the drain, since the second signal, and in any case.
-_DRAIN_SECONDS = 1.0
-_ABORT_SECONDS = 0.8
+#: Seconds for such an ending, in any case.
 _LEAST_SECONDS = 0.1
 
 
@@ -37,19 +35,24 @@ async def to_its_end(ending: Coroutine[Any, Any, R], name: str | None = None) ->
 class Grace:
     """How long an ending may take: after the first signal what is left of the drain, after the second hardly anything.
 
-    Tell `interrupted` of every signal; what is under way then is shortened.
+    That is `beyond` seconds behind the drain's end, and `abort` seconds since the second signal. Tell `interrupted` of
+    every signal; what is under way then is shortened.
     """
 
-    def __init__(self, drain_timeout: float = 0.0) -> None:
-        self._drain_timeout = drain_timeout
+    def __init__(self, drain_timeout: float = 0.0, *, beyond: float = 1.0, abort: float = 0.8) -> None:
+        self._seconds = drain_timeout + beyond, abort
         self._end = float("inf")
         self._limits: set[asyncio.Timeout] = set()
+
+    @property
+    def left(self) -> float:
+        """Seconds that an ending may still take; no bound while nobody asked the run to stop."""
+        return max(_LEAST_SECONDS, self._end - asyncio.get_running_loop().time())
 
     @contextlib.asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncGenerator[None]:
         """As `asyncio.timeout`, of so many seconds at most."""
-        now = asyncio.get_running_loop().time()
-        async with asyncio.timeout_at(min(now + seconds, max(self._end, now + _LEAST_SECONDS))) as limit:
+        async with asyncio.timeout(min(seconds, self.left)) as limit:
             self._limits.add(limit)
             try:
                 yield
@@ -58,7 +61,7 @@ class Grace:
 
     def interrupted(self, requests: int) -> None:
         """The run was asked to stop, for the so manieth time."""
-        seconds = self._drain_timeout + _DRAIN_SECONDS if requests == 1 else _ABORT_SECONDS
+        seconds = self._seconds[0 if requests == 1 else 1]
         self._end = min(self._end, asyncio.get_running_loop().time() + seconds)
         for limit in self._limits:
             if (when := limit.when()) is not None and when > self._end:

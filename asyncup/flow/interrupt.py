@@ -15,8 +15,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal: int | None = None
-        self._drain: Callable[[], None] | None = None
-        self._abort: Callable[[], None] | None = None
+        self._drain: Callable[[], object] | None = None
+        self._abort: Callable[[], object] | None = None
         self._watchers: list[Callable[[int], None]] = []
         self._requests = 0
         self._event = asyncio.Event()
@@ -30,13 +30,19 @@ class Interrupt:
         """The signal as people know it: SIGINT."""
         return signal.Signals(self.signal).name if self.signal is not None else ""
 
-    def attach(self, drain: Callable[[], None], abort: Callable[[], None]) -> None:
+    def attach(self, drain: Callable[[], object], abort: Callable[[], object]) -> None:
         """From now on the first request calls `drain`, a later one `abort`; at once for those that came already."""
         self._drain, self._abort = drain, abort
         if self.draining:
             drain()
         if self._requests > 1:
             abort()
+
+    def attach_task(self) -> None:
+        """From now on every request cancels the task that calls this."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.attach(task.cancel, task.cancel)
 
     def detach(self) -> None:
         """Nobody is running any more; requests are only remembered."""

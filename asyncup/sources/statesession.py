@@ -12,7 +12,7 @@ from typing import Any
 from asyncup.errors import AsyncupError, ServerFault, SourceRefused, StateRefused
 from asyncup.flow.retry import Retrier
 from asyncup.names import written
-from asyncup.sources.postgres import Session
+from asyncup.sources.session import Session
 
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '5s'; "

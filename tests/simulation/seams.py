@@ -25,7 +25,8 @@ import asyncup
 from asyncup import model
 from asyncup.checkpoints.owner import Owner
 from asyncup.sources.keyset import Keyset, Relation, choose_key
-from asyncup.sources.postgres import PostgresSource, Request, Session
+from asyncup.sources.postgres import PostgresSource, Request
+from asyncup.sources.session import Session
 from tests.simulation.disk import SimulatedLock, SimulatedOS, SimulatedPath
 from tests.simulation.world import SimulatedKeyset, SimulatedSink
 
@@ -150,7 +151,7 @@ def _modules() -> list[ModuleType]:
     return [
         module
         for name, module in sorted(sys.modules.items())
-        if name.startswith((*_ROOMS, "asyncup.sources.postgres")) and name not in _REAL
+        if name.startswith((*_ROOMS, "asyncup.sources.")) and name not in _REAL
     ]
 
 
@@ -194,7 +195,7 @@ def simulated() -> Iterator[None]:
 
     with undo:
         for module in _modules():
-            postgres = module.__name__ == "asyncup.sources.postgres"
+            postgres = module.__name__ == "asyncup.sources.session"
             for name, value in list(vars(module).items()):
                 if id(value) in by_identity and not (postgres and value in (os, pathlib.Path)):
                     put(module, name, by_identity[id(value)])

@@ -115,10 +115,12 @@ class Down(list[AsyncupError | None]):
         return type(self.error)(self.error.op, self.error.subject, self.error.message)
 
 
-def run(bucket: Bucket, number: int, *, interrupt: Interrupt | None = None, **given: Any) -> S3Checkpoints:
+def run(
+    bucket: Bucket, number: int, *, interrupt: Interrupt | None = None, drain: float = 30.0, **given: Any
+) -> S3Checkpoints:
     """The store of one of several runs of a job, each on a machine of its own."""
     owner = Owner(f"run-{number}", f"host-{number}", number, "", "", "", "2026-01-01T00:00:00.000Z")
-    tenure = Tenure(interrupt or Interrupt(), 30.0, dice=lambda: 0.0, **given)
+    tenure = Tenure(interrupt or Interrupt(), drain, dice=lambda: 0.0, **given)
     return S3Checkpoints(bucket, "s3://bucket", "", "job", owner, tenure)
 
 
@@ -390,8 +392,7 @@ async def test_after_the_machine_slept_a_lease_that_nobody_took_goes_on() -> Non
 @pytest.mark.parametrize(("signals", "drain", "most"), [(2, 30.0, 2.0), (1, -4.8, 1.0)])
 async def test_a_server_that_hangs_does_not_hold_up_an_interrupted_run(signals: int, drain: float, most: float) -> None:
     bucket, interrupt = Bucket(), Interrupt()
-    store = run(bucket, 1, interrupt=interrupt)
-    store.tenure._drain_timeout = drain
+    store = run(bucket, 1, interrupt=interrupt, drain=drain)
     await store.take(quick())
     bucket.hangs = True
     loop = asyncio.get_running_loop()
