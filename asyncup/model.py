@@ -186,7 +186,8 @@ class Checkpoint:
     `fingerprint` holds what must not change between the runs of one checkpoint, readable, field by field. `counts`
     covers exactly the rows up to the watermark, over all runs since the checkpoint began. `watermark` is None while
     no row is known to be settled. `started` and `saved` are UTC, ISO 8601. `options` are those of the last run
-    (`Config.kept`), for people and commands that go on; older checkpoints have none.
+    (`Config.kept`), for people and commands that go on; older checkpoints have none. `mark` is what an incremental run
+    read up to, and what the next one begins with; empty for other runs.
     """
 
     name: str
@@ -197,3 +198,4 @@ class Checkpoint:
     started: str
     saved: str
     options: dict[str, Any] = field(default_factory=dict)
+    mark: dict[str, Any] = field(default_factory=dict)

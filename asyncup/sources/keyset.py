@@ -120,13 +120,14 @@ class Keyset:
     """The statements that page through one relation.
 
     `columns` are the columns that templates need, `body` is the body's column, None for the whole row as JSON.
+    `conditions` are SQL that every row has to meet, each fit to stand in brackets (`embeddable`).
     """
 
     relation: Relation
     key: KeyChoice
     columns: tuple[Column, ...]
     body: str | None
-    where: str | None
+    conditions: tuple[str, ...] = ()
 
     @property
     def phases(self) -> tuple[tuple[bool, ...], ...]:
@@ -163,8 +164,7 @@ class Keyset:
             right = ", ".join(f"${number}::text::{column.type}" for number, column in enumerate(present, 2))
             conditions.append(f"({left}) {'>' if self.key.proven else '>='} ({right})")
             arguments += [part for part in after if part is not None]
-        if self.where is not None:
-            conditions.append(f"(\n{self.where}\n)")
+        conditions += self._conditions()
         inner = self._selected()
         outer, window = [f"p.{name.rpartition(' AS ')[2]}" for name in inner], ""
         if not self.key.proven:
@@ -200,7 +200,7 @@ class Keyset:
         keys_given = [f"{given}.k{n}" for n in places]
         columns = [f"{self._column(column.name)}::text AS c{n}" for n, column in enumerate(self.columns)]
         outer = [f"p.k{n}" for n in places] + [f"p.c{n}" for n in range(len(columns))]
-        where = f"\nWHERE (\n{self.where}\n)" if self.where is not None else ""
+        where = f"\nWHERE {' AND '.join(self._conditions())}" if self.conditions else ""
         return Statement(
             f"SELECT {', '.join(outer)}, p.place, octet_length(p.body), "
             "CASE WHEN octet_length(p.body) <= $1::int THEN p.body END\n"
@@ -221,8 +221,7 @@ class Keyset:
             else:
                 arguments.append(part)
                 conditions.append(f"{self._column(column.name)} = ${len(arguments)}::text::{column.type}")
-        if self.where is not None:
-            conditions.append(f"(\n{self.where}\n)")
+        conditions += self._conditions()
         return Statement(
             f"SELECT {self._body()}\nFROM {self.relation.sql} AS {quote(self.relation.alias)}\n"
             f"WHERE {' AND '.join(conditions)}",
@@ -232,14 +231,14 @@ class Keyset:
     def null_keys(self) -> Statement:
         """One row if any key column of the relation is NULL; for relations whose key is not proven."""
         conditions = " OR ".join(f"{self._column(column.name)} IS NULL" for column in self.key.columns)
-        where = f" AND (\n{self.where}\n)" if self.where is not None else ""
         return Statement(
-            f"SELECT 1 FROM {self.relation.sql} AS {quote(self.relation.alias)} WHERE ({conditions}){where} LIMIT 1"
+            f"SELECT 1 FROM {self.relation.sql} AS {quote(self.relation.alias)}\n"
+            f"WHERE {' AND '.join([f'({conditions})', *self._conditions()])}\nLIMIT 1"
         )
 
     def everything(self) -> Statement:
         """All rows without a limit, to ask the planner how many there are."""
-        where = f"\nWHERE (\n{self.where}\n)" if self.where is not None else ""
+        where = f"\nWHERE {' AND '.join(self._conditions())}" if self.conditions else ""
         return Statement(f"SELECT 1 FROM {self.relation.sql} AS {quote(self.relation.alias)}{where}")
 
     def behind(self, after: Key) -> Statement | None:
@@ -249,8 +248,11 @@ class Keyset:
         everything = self.everything().sql
         left = ", ".join(self._column(column.name) for column in self.key.columns)
         right = ", ".join(f"${number}::text::{column.type}" for number, column in enumerate(self.key.columns, 1))
-        joint = "AND" if self.where is not None else "WHERE"
+        joint = "AND" if self.conditions else "WHERE"
         return Statement(f"{everything}\n{joint} ({left}) > ({right})", tuple(part or "" for part in after))
+
+    def _conditions(self) -> list[str]:
+        return [f"(\n{condition}\n)" for condition in self.conditions]
 
     def _column(self, name: str) -> str:
         return f"{quote(self.relation.alias)}.{quote(name)}"

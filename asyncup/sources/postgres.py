@@ -93,8 +93,8 @@ class PostgresSource:
                 )
             key = choose_key(relation, request.key)
             columns = tuple(relation.column(name) for name in request.columns)
-            where = None if request.where is None else embeddable(request.where, "--where")
-            keyset = Keyset(relation, key, columns, request.body, where)
+            conditions = () if request.where is None else (embeddable(request.where, "--where"),)
+            keyset = Keyset(relation, key, columns, request.body, conditions)
             await _check_nulls(connection, keyset)
             version = connection.get_server_version().major
             notices = await stale_collations(connection, version, relation, key.columns)

@@ -88,7 +88,7 @@ class SimulatedSource(PostgresSource):
         key = ("a", "k") if scenario.phases else ("k",)
         columns = tuple(model.Column(name, "text", "text", not_null=name != "a") for name in ("a", "k", "id", "body"))
         relation = Relation("public.t", "t", "t", columns, (("k",), ("id",)), not scenario.proven, "db")
-        keyset = Keyset(relation, choose_key(relation, key), (relation.column("id"),), "body", None)
+        keyset = Keyset(relation, choose_key(relation, key), (relation.column("id"),), "body")
 
         async def look(connection: Any) -> None:
             await connection.execute("look")

@@ -36,7 +36,7 @@ def keyset(
     where: str | None = None,
     columns: tuple[Column, ...] = (),
 ) -> Keyset:
-    return Keyset(table(("id",)), KeyChoice(key, proven), columns, body, where)
+    return Keyset(table(("id",)), KeyChoice(key, proven), columns, body, () if where is None else (where,))
 
 
 def conditions(statement: Statement) -> list[str]:
@@ -194,7 +194,7 @@ def test_a_where_is_one_condition_among_the_others_whatever_it_says(where: str) 
     assert conditions(pages.page(1, (None, "1"), 1, 1))[-1] == wrapped
     assert conditions(pages.one_body(("2024-01-01", "1")))[-1] == wrapped
     assert pages.everything().sql.endswith(f"\nWHERE {wrapped}")
-    assert f"AND {wrapped} LIMIT 1" in pages.null_keys().sql
+    assert f"AND {wrapped}\nLIMIT 1" in pages.null_keys().sql
     assert "WHERE" not in keyset(ID).everything().sql
 
 
@@ -243,10 +243,8 @@ def test_names_are_quoted_and_values_are_arguments_whatever_is_in_them(
     plain_relation = Relation(
         "l", "source", "t", tuple(Column(f"c{n}", "text", "text", not_null=True) for n in range(3)), (), False, "db"
     )
-    pages = Keyset(relation, KeyChoice(columns, proven=True), columns, body + "3", None)
-    plain = Keyset(
-        plain_relation, KeyChoice(plain_relation.columns[:2], proven=True), plain_relation.columns[:2], "c2", None
-    )
+    pages = Keyset(relation, KeyChoice(columns, proven=True), columns, body + "3")
+    plain = Keyset(plain_relation, KeyChoice(plain_relation.columns[:2], proven=True), plain_relation.columns[:2], "c2")
     names = {"c0": column, "c1": column + "2", "c2": body + "3", "t": alias}
     for statement, expected in (
         (pages.page(0, tuple(key), 3, 1), plain.page(0, tuple(key), 3, 1)),
