@@ -12,7 +12,7 @@ import contextlib
 import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -57,13 +57,43 @@ class Session:
         """
         return await self._retrier.run(lambda _: self._once(work, op, subject), None)
 
-    async def _once(self, work: Callable[[Any], Awaitable[R]], op: str, subject: str) -> R:
-        error: AsyncupError
+    @contextlib.asynccontextmanager
+    async def held(self, op: str, subject: str) -> AsyncGenerator[Held]:
+        """A transaction that stays open while it is needed, on this session's connection: all it reads is of one instant.
+
+        Opening it is tried again as `run` is; what is done in it is not, since it ends with its connection.
+
+        Raises:
+            AsyncupError, Interrupted: as `run` does.
+        """
+        begin = self._begin.replace("READ COMMITTED", "REPEATABLE READ")
+        connection = await self._retrier.run(lambda _: self._told(lambda: self._began(begin), op, subject), None)
         try:
-            connection = await self._connected()
-            await connection.execute(self._begin)
+            yield Held(self, connection)
+            await self._told(lambda: connection.execute("COMMIT"), op, subject)
+        except BaseException:
+            self.drop()
+            raise
+
+    async def _once(self, work: Callable[[Any], Awaitable[R]], op: str, subject: str) -> R:
+        async def whole() -> R:
+            connection = await self._began(self._begin)
             result = await work(connection)
             await connection.execute("COMMIT")
+            return result
+
+        return await self._told(whole, op, subject)
+
+    async def _began(self, begin: str) -> Any:
+        connection = await self._connected()
+        await connection.execute(begin)
+        return connection
+
+    async def _told(self, work: Callable[[], Awaitable[R]], op: str, subject: str) -> R:
+        """What `work` gives; where the server, the network or the driver objects, our error for it, and no connection."""
+        error: AsyncupError
+        try:
+            return await work()
         except asyncpg.PostgresError as exc:
             error = self._refusal(exc, op, subject)
         except (asyncpg.InterfaceError, asyncpg.InternalClientError, ValueError) as exc:
@@ -90,8 +120,6 @@ class Session:
         except BaseException:
             self.drop()
             raise
-        else:
-            return result
         self.drop()
         try:
             raise error
@@ -131,6 +159,22 @@ class Session:
             with contextlib.suppress(Exception):
                 await self._connection.close(timeout=0.5)
             self.drop()
+
+
+class Held:
+    """A transaction of `Session.held`."""
+
+    def __init__(self, session: Session, connection: Any) -> None:
+        self._session = session
+        self._connection = connection
+
+    async def run(self, work: Callable[[Any], Awaitable[R]], op: str, subject: str) -> R:
+        """Do `work(connection)` in this transaction, once.
+
+        Raises:
+            AsyncupError: what the server or the network said, by its class; the transaction is over then.
+        """
+        return await self._session._told(lambda: work(self._connection), op, subject)  # noqa: SLF001 - two halves of one
 
 
 def _keep_alive(connection: Any) -> None:

@@ -209,7 +209,7 @@ def test_one_body_is_found_by_the_whole_key_nulls_included() -> None:
 
 def test_a_null_in_any_column_of_an_unproven_key_is_looked_for() -> None:
     statement = keyset(CREATED, RANK, proven=False).null_keys()
-    assert 'WHERE ("docs"."created" IS NULL OR "docs"."Rank" IS NULL) LIMIT 1' in statement.sql
+    assert 'WHERE ("docs"."created" IS NULL OR "docs"."Rank" IS NULL)\nLIMIT 1' in statement.sql
 
 
 def test_chosen_rows_are_joined_to_one_array_for_each_key_column_outside_of_the_condition_s_reach() -> None:
