@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from asyncup.version import __version__
 
 if TYPE_CHECKING:
+    from asyncup.preflight import Preflight
     from asyncup.report import Report
 
-__all__ = ["__version__", "sync"]
+__all__ = ["__version__", "plan", "sync"]
 
 
 async def sync(**options: Any) -> Report:
@@ -36,3 +37,21 @@ async def sync(**options: Any) -> Report:
     if report.error is not None:
         raise report.error
     return report
+
+
+async def plan(**options: Any) -> Preflight:
+    """Find out what `sync` of the same options would do; nothing is sent, and nothing is written.
+
+    Returns:
+        Preflight: `status` is `ready`, or `refused` or `aborted` for `reasons`, all that could be found. Numbers of rows
+        and bytes are estimates.
+
+    Raises:
+        UsageError: the options are wrong.
+    """
+    from asyncup import planning
+    from asyncup.config import Config
+    from asyncup.flow.interrupt import Interrupt
+    from asyncup.protocols import Silence
+
+    return await planning.plan(Config.of(**options), Silence(), Interrupt())

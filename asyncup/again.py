@@ -16,7 +16,7 @@ from asyncup.checkpoints.letters import LetterFile
 from asyncup.config import OBJECT_OPTIONS, Config, flag
 from asyncup.errors import StateRefused
 from asyncup.names import written
-from asyncup.plan import fingerprint_difference
+from asyncup.resolved import fingerprint_difference
 
 #: What is said of a row whose letter a crash cut short.
 TORN = "its row is left out here, and is sent when the job goes on (asyncup sync), since no checkpoint has passed it"
@@ -26,8 +26,8 @@ _OTHER_CONNECTIONS = (
     "moved, copy the rows with asyncup sync"
 )
 
-#: What a retry does not take over: where the first run kept its letters, and that it was to end early.
-_ONCE = ("dead_letters", "limit", "restart")
+#: What a retry does not take over: where the first run kept its letters, how it read, and that it was to end early.
+_ONCE = ("dead_letters", "limit", "restart", "readers", "snapshot")
 #: What the first line holds of the job beside its fingerprint.
 _NOT_FINGERPRINT = ("name", "options")
 _NAME = re.compile(r"(?P<base>.*?)(?:\.retry-(?P<number>\d{1,9}))?(?P<suffix>\.jsonl)?", re.DOTALL)

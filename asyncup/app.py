@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncup.config import Config
+from asyncup.config import Config, parse_shard
 from asyncup.errors import AsyncupError, InternalError, UsageError
 from asyncup.events import Finished, Listing, Notice, Planned, Waiting
 from asyncup.flow.ending import Grace
@@ -24,8 +24,8 @@ from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
 from asyncup.flow.retrybudget import RetryBudget
 from asyncup.flow.search import START
 from asyncup.flow.tally import Tally
+from asyncup.model import STREAM_BYTES, Counts
 from asyncup.pipeline import Parts, Pipeline
-from asyncup.plan import Plan
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease, Objects, Observer, Sink, Source
 from asyncup.render.contenttype import fallback_content_type
 from asyncup.render.headertemplates import HeaderTemplates
@@ -33,9 +33,12 @@ from asyncup.render.renderer import Renderer
 from asyncup.render.template import Template, parse_template
 from asyncup.render.uniqueness import check_uniqueness
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+from asyncup.resolved import Plan
 
 if TYPE_CHECKING:
     from asyncup.compare.index import ObjectIndex
+    from asyncup.sources.postgres import Request
+    from asyncup.sources.session import Session
     from asyncup.state import StateRequest
 
 #: ARNs that stand for a bucket: access points, those of several regions, of Outposts and of Object Lambda; slash or end.
@@ -128,8 +131,12 @@ def _bucket(to: str) -> tuple[str, str, str]:
 class Job:
     """A job that is ready to run, and holds its connections and its lock until it is closed."""
 
+    #: whether it reads rows to send them, or only looks
+    sends = True
     #: whether another run may have put the rows that this one begins with
     may_have_put = False
+    #: whether rows are read in the order of their keys
+    reads_pages = True
 
     def __init__(self, config: Config, observer: Observer, interrupt: Interrupt) -> None:
         from asyncup.sources.postgres import PostgresSource
@@ -164,27 +171,12 @@ class Job:
         """
         config = self._config
         destination = parse_destination(config.to)
-        headers = HeaderTemplates.parse(
-            content_type=config.content_type,
-            cache_control=config.cache_control,
-            content_disposition=config.content_disposition,
-            content_language=config.content_language,
-            metadata=config.metadata,
-            tags=config.tag,
-        )
-        await asyncio.to_thread(_import_drivers, destination.kind)
+        headers = self._header_templates()
+        await asyncio.to_thread(import_drivers, destination.kind)
         await self._open_source(destination, headers)
         self._check_template(destination)
-        body_type = self._source.body_type
-        self._renderer = Renderer(
-            self._source.shape,
-            destination.template,
-            headers=headers,
-            fallback=fallback_content_type(config.body_column, body_type),
-            on_null=config.on_null,
-            allow_collisions=config.allow_collisions or destination.kind == "null",
-        )
-        self._limits = _limits(config, destination)
+        self._renderer = self._make_renderer(destination, headers)
+        self._limits = limits_of(config, destination)
         await self._open_sink(destination)
         await self._open_state()
         await self._list(destination)
@@ -205,6 +197,9 @@ class Job:
                 tally=tally,
                 interrupt=self._interrupt,
                 lease=self._lease,
+                streams_from=STREAM_BYTES if not self._source.access.at_once else None,
+                readers=config.readers,
+                further=self._source.further,
             ),
             limits=self._limits,
             memory=config.memory,
@@ -247,39 +242,86 @@ class Job:
     @property
     def _rows(self) -> Source:
         """What is read."""
-        return self._source
+        return self._source.at_once() if self._source.access.at_once else self._source
 
     async def close(self) -> None:
         """Give back connections, files and the lock, in reverse order."""
         for closer in reversed(self._closers):
             await closer()
 
-    async def _open_source(self, destination: Destination, headers: HeaderTemplates) -> None:
-        from asyncup.sources.postgres import PostgresSource, Request
-        from asyncup.sources.session import Session, connection_string
-
+    def _header_templates(self) -> HeaderTemplates:
         config = self._config
-        asked_by = headers.columns() | dict.fromkeys(destination.template.names, "--to")
-        session = Session(connection_string(config.dsn), Retrier(self._policy, self._interrupt.sleep, self._on_waiting))
-        self._closers.append(session.close)
-        self._source = await PostgresSource.resolve(
-            session,
-            Request(
-                table=config.table,
-                query=config.query,
-                query_name=config.query_name() if config.query is not None else "",
-                key=config.key,
-                columns=tuple(asked_by),
-                asked_by=asked_by,
-                body=config.body_column,
-                where=config.where,
-                limit=config.limit,
-                page_size=config.page_size,
-                memory=config.memory,
-            ),
+        return HeaderTemplates.parse(
+            content_type=config.content_type,
+            cache_control=config.cache_control,
+            content_disposition=config.content_disposition,
+            content_language=config.content_language,
+            metadata=config.metadata,
+            tags=config.tag,
         )
+
+    def _make_renderer(self, destination: Destination, headers: HeaderTemplates) -> Renderer:
+        config = self._config
+        return Renderer(
+            self._source.shape,
+            destination.template,
+            headers=headers,
+            fallback=fallback_content_type(config.body_column, self._source.body_type),
+            on_null=config.on_null,
+            allow_collisions=config.allow_collisions or destination.kind == "null",
+        )
+
+    async def _open_source(self, destination: Destination, headers: HeaderTemplates) -> None:
+        from asyncup.sources.postgres import PostgresSource
+
+        asked_by = headers.columns() | dict.fromkeys(destination.template.names, "--to")
+        session = self._open_session()
+        if self._config.snapshot and self.sends:
+            session = await session.freeze()
+            self._observer.on_event(
+                Notice(
+                    "everything is read as of now, through a transaction that stays open: this run cannot be resumed, and "
+                    "the database's vacuum waits for its end"
+                )
+            )
+        self._source = await PostgresSource.resolve(session, self._request(asked_by))
+        self._closers.append(self._source.close)
         for notice in self._source.notices:
             self._observer.on_event(Notice(notice))
+
+    def _open_session(self) -> Session:
+        from asyncup.sources.login import Login
+        from asyncup.sources.session import Session
+
+        config = self._config
+        retrier = Retrier(self._policy, self._interrupt.sleep, self._on_waiting)
+        session = Session(Login.of(config.dsn, config.password, config.password_command), retrier)
+        self._closers.append(session.close)
+        return session
+
+    def _request(self, asked_by: Mapping[str, str]) -> Request:
+        """What to read; `asked_by` says of each column that templates name which flag it is from."""
+        from asyncup.sources.postgres import Request
+
+        config = self._config
+        return Request(
+            table=config.table,
+            query=config.query,
+            query_name=config.query_name() if config.query is not None else "",
+            key=config.key,
+            columns=tuple(asked_by),
+            asked_by=asked_by,
+            body=config.body_column,
+            large_object=config.is_large_object,
+            where=config.where,
+            limit=config.limit,
+            page_size=config.page_size,
+            memory=config.memory,
+            readers=config.readers,
+            shard=None if config.shard is None else parse_shard(config.shard),
+            allow_sort=config.allow_sort or not self.reads_pages,
+            incremental=config.incremental_column,
+        )
 
     def _check_template(self, destination: Destination) -> None:
         """Refuse a template under which two rows could have one place; where nothing is kept, any will do.
@@ -289,11 +331,15 @@ class Job:
         """
         if destination.kind == "null" or self._config.allow_collisions:
             return
+        check_uniqueness(destination.template, self._source.shape, self._unique_keys)
+
+    @property
+    def _unique_keys(self) -> tuple[tuple[str, ...], ...]:
+        """The keys that tell rows apart, of which a template has to name one."""
         source = self._source
-        keys = source.relation.unique_keys
         if source.relation.is_query:
-            keys = (tuple(column.name for column in source.key.columns),)
-        check_uniqueness(destination.template, source.shape, keys)
+            return (tuple(column.name for column in source.key.columns),)
+        return source.relation.unique_keys
 
     async def _open_sink(self, destination: Destination) -> None:
         config = self._config
@@ -381,11 +427,16 @@ class Job:
         from asyncup.state import open_state
 
         config, source = self._config, self._source
-        name = config.name or source.relation.label
+        name = config.job_name(source.relation.label)
         fingerprint = self._fingerprint()
-        state = await open_state(self._state_request(name), fingerprint)
+        resumable = not (config.snapshot or source.access.at_once)
+        if source.access.at_once:
+            self._observer.on_event(Notice(_why_at_once(source.relation.label, source.access.reason)))
+        state = await open_state(self._state_request(name), fingerprint, resumable=resumable)
         self._checkpoints, self._checkpoint = state.checkpoints, state.checkpoint
         self._letters, self._lease = state.letters, state.lease
+        await self._begin_increment()
+        await self._divide()
         await self._say_overlap(name)
         self.plan = Plan(
             name=name,
@@ -393,12 +444,54 @@ class Job:
             key=tuple(column.name for column in source.key.columns),
             destination=config.to,
             estimated_rows=source.estimated_rows if config.limit is None else config.limit,
-            resume_after=self._checkpoint.watermark,
+            resumed=self._checkpoint.has_begun,
             settled_before=self._checkpoint.counts.rows,
-            fingerprint=fingerprint,
+            fingerprint=self._checkpoint.fingerprint,
             checkpoint=self._checkpoints.location if self._checkpoints is not None else None,
             priced=self._priced,
         )
+
+    async def _begin_increment(self) -> None:
+        """Pin the bounds of an incremental run, or take those of the unfinished one that it goes on with.
+
+        Raises:
+            SourceRefused: the server does not show enough for bounds that miss nothing.
+        """
+        from asyncup.state import keeping
+
+        config, checkpoint = self._config, self._checkpoint
+        column = config.incremental_column
+        if column is None:
+            return
+        key = checkpoint.fingerprint["key"]
+        if key != [one.name for one in self._source.key.columns]:
+            await keeping(self._lease, self._source.page_by(column, key))
+            self._renderer = self._make_renderer(parse_destination(config.to), self._header_templates())
+            text = f"an index has come or gone since the last run: this one goes on by its key ({', '.join(key)})"
+            self._observer.on_event(Notice(text, is_routine=True))
+        pinning = self._source.begin_increment(column, checkpoint.mark, config.lag, goes_on=checkpoint.has_begun)
+        begun = await keeping(self._lease, pinning)
+        for notice in begun.notices:
+            self._observer.on_event(Notice(notice))
+        for remark in begun.remarks:
+            self._observer.on_event(Notice(remark, is_routine=True))
+        mark = begun.mark.to_json()
+        if not begun.goes_on:
+            mark["letters"] = self._letters.letters
+            checkpoint = dataclasses.replace(checkpoint, watermark=None, ranges=(), counts=Counts())
+        self._checkpoint = dataclasses.replace(checkpoint, mark=mark)
+
+    async def _divide(self) -> None:
+        """Decide in which parts the source is read. A run that goes on keeps the parts of the one that began."""
+        from asyncup.state import keeping
+
+        checkpoint, source, say = self._checkpoint, self._source, self._observer.on_event
+        if (notice := await source.widen()) is not None:
+            say(Notice(notice))
+        if not checkpoint.has_begun:
+            self._checkpoint = dataclasses.replace(checkpoint, ranges=await keeping(self._lease, source.divide()))
+        elif not checkpoint.ranges and self._config.readers > 1:
+            say(Notice("the unfinished checkpoint was begun with one range of keys, so one reader finishes it"))
 
     async def _say_overlap(self, name: str) -> None:
         """Say that state is kept among the objects, where whoever reads them meets it."""
@@ -422,9 +515,12 @@ class Job:
             "database": source.relation.database,
             "endpoint": self._endpoint,
             "where": config.where,
+            "shard": config.shard,
             "key": [column.name for column in source.key.columns],
             "to": config.to,
             "body": config.body_column,
+            **({"large_object": True} if config.is_large_object else {}),
+            **({} if config.incremental is None else {"incremental": config.incremental_column}),
             "on_null": config.on_null,
             **config.stored_with_object(),
         }
@@ -495,7 +591,14 @@ async def execute(
     return report
 
 
-def _limits(config: Config, destination: Destination) -> Limits:
+def _why_at_once(label: str, reason: str | None) -> str:
+    return (
+        f"{label} is read through one cursor in one transaction, since {reason}: a run that is interrupted begins anew; "
+        "with --allow-sort it is read page by page and resumes, but each page reads or sorts all rows behind it"
+    )
+
+
+def limits_of(config: Config, destination: Destination) -> Limits:
     """How much may be sent. Files are written by a fixed number of threads: a disk says nothing about its level."""
     concurrency, most, why = config.concurrency, config.max_concurrency or _most_connections(), None
     if concurrency is None and destination.kind != "s3":
@@ -520,7 +623,7 @@ def _most_connections() -> int:
     return MOST if files == resource.RLIM_INFINITY else max(START, min(MOST, files - OTHER_FILES))
 
 
-def _import_drivers(kind: str) -> None:
+def import_drivers(kind: str) -> None:
     """Import what takes long to import, in a thread: a caller's event loop goes on meanwhile."""
     import asyncup.sources.postgres
 

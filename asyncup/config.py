@@ -9,10 +9,10 @@ import difflib
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from asyncup.errors import UsageError
@@ -68,12 +68,18 @@ STATE_FORMS = "write --state DIR, --state s3://bucket/prefix or --state postgres
 #: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 LONGEST_IDENTIFIER = 63
 LONGEST_STATE_TABLE = LONGEST_IDENTIFIER - len("_dead_letters")
+#: A password, or what gives one for each connection: plain or async.
+Password: TypeAlias = "str | Callable[[], str | Awaitable[str]]"  # noqa: S105 - a type
+#: What stands before the name of a column that holds the oids of large objects.
+LARGE_OBJECT = "lo:"
 #: What no state keeps: a connection that may hold a secret, and what is meant for one run alone.
-UNKEPT = ("dsn", "restart")
+UNKEPT = ("dsn", "password", "password_command", "restart")
 
 MIB = 1 << 20
 #: Every upload in flight is a task and a connection of its own.
 MAX_CONCURRENCY = 10_000
+#: Every reader is a connection to the database, which has 100 of them where nobody changed that.
+MAX_READERS = 64
 _UNITS = {
     "": 1,
     "B": 1,
@@ -89,6 +95,7 @@ _UNITS = {
 _TEXTS = frozenset(OBJECT_OPTIONS) - {"metadata", "tag"} | {"expected_bucket_owner", "request_payer", "s3_client"}
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]*")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_PASSWORD = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)|((?:[^\s\\]|\\.)+))")
 _VISIBLE = re.compile(r"[!-~]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _PREFIX = re.compile(r"[A-Za-z0-9\-_.=+@,~/]{1,700}")
@@ -120,6 +127,19 @@ def parse_duration(text: str | float) -> float:
     return hours * 3600 + minutes * 60 + seconds + millis / 1000
 
 
+def parse_shard(text: str) -> tuple[int, int]:
+    """The number and the count from `0/4`. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"{text!r} is no shard; write it as i/n, such as 0/4, 1/4, 2/4 and 3/4 for four machines")
+    number, count = int(match[1]), int(match[2])
+    if not number < count:
+        raise ValueError(
+            f"there is no shard {number} of {count}; they count from 0, so the last one is {count - 1}/{count}"
+        )
+    return number, count
+
+
 @dataclass(frozen=True, slots=True)
 class StatePlace:
     """`--state`, taken apart: a `folder`; or a bucket and a prefix in `s3`; or a schema and a table in `postgres`."""
@@ -135,11 +155,19 @@ class Config:
 
     # source
     dsn: str | None = None
+    password: Password | None = field(default=None, repr=False)
+    password_command: str | None = None
     table: str | None = None
     query: str | None = None
     where: str | None = None
     key: tuple[str, ...] | None = None
     page_size: int | None = None
+    readers: int = 1
+    snapshot: bool = False
+    shard: str | None = None
+    allow_sort: bool = False
+    incremental: str | None = None
+    lag: float | None = None
     limit: int | None = None
     # destination
     to: str = ""
@@ -228,8 +256,13 @@ class Config:
             )
         if not self.to:
             raise _usage("to", "nowhere to write", "give a destination such as --to 's3://bucket/{id}.json'")
+        if self.password is not None and self.password_command is not None:
+            raise _usage("password_command", "cannot be combined with a password", "give one of them")
         if self.page_size is not None and self.page_size < 1:
             raise _usage("page_size", "must be at least 1")
+        if not 1 <= self.readers <= MAX_READERS:
+            raise _usage("readers", f"must be from 1 to {MAX_READERS}", "each is a connection to the database")
+        self._validate_incremental()
         if self.limit is not None and self.limit < 0:
             raise _usage("limit", "must not be negative")
         if self.memory < 1:
@@ -252,7 +285,7 @@ class Config:
             raise _usage(
                 "body",
                 f"{self.body!r} is not a column's name",
-                'name one column as in SQL, or "row" for the row as JSON',
+                'name one column as in SQL, lo:COLUMN for large objects, or "row" for the row as JSON',
             ) from None
         if self.ca_bundle is not None and not Path(self.ca_bundle).is_file():
             raise _usage("ca_bundle", f"there is no file {self.ca_bundle}")
@@ -260,6 +293,24 @@ class Config:
         self._validate_flow()
         self._validate_choices()
         self._validate_object()
+
+    def _validate_incremental(self) -> None:
+        try:
+            column = self.incremental_column
+        except ValueError:
+            raise _usage(
+                "incremental", f"{self.incremental!r} is not a column's name", "name one column as in SQL"
+            ) from None
+        if column is not None and self.snapshot:
+            raise _usage(
+                "snapshot",
+                "cannot be combined with --incremental",
+                "leave it out: an incremental run pins its bounds before it reads",
+            )
+        if self.lag is not None and column is None:
+            raise _usage("lag", "has no meaning without --incremental", "give --incremental COLUMN, or leave it out")
+        if self.lag is not None and not 0 <= self.lag < math.inf:
+            raise _usage("lag", "must not be negative")
 
     def _validate_flow(self) -> None:
         for option in ("concurrency", "max_concurrency"):
@@ -350,6 +401,11 @@ class Config:
             found[option] = [f"{name}={template}" for name, template in found[option]]
         return found
 
+    def job_name(self, source: str) -> str:
+        """The name that the state lies under, for a job that reads `source`; a shard has a state of its own."""
+        name = self.name or source
+        return name if self.shard is None else f"{name}.{'-of-'.join(self.shard.split('/'))}"
+
     @property
     def is_trial(self) -> bool:
         """A run for trying out: it reads from the start and leaves no checkpoint."""
@@ -360,7 +416,20 @@ class Config:
         """The body's column, None for the whole row as JSON (`--body row`, the default)."""
         if self.body in (None, "row"):
             return None
-        (column,) = parse_identifiers(str(self.body))
+        (column,) = parse_identifiers(str(self.body).removeprefix(LARGE_OBJECT))
+        return column
+
+    @property
+    def is_large_object(self) -> bool:
+        """Whether the body is the large object whose oid the column holds (`--body lo:COLUMN`)."""
+        return str(self.body).startswith(LARGE_OBJECT)
+
+    @property
+    def incremental_column(self) -> str | None:
+        """The column by which a run tells what is new."""
+        if self.incremental is None:
+            return None
+        (column,) = parse_identifiers(str(self.incremental))
         return column
 
     def query_name(self) -> str:
@@ -426,6 +495,8 @@ def secrets_of(dsn: str | None) -> tuple[str, ...]:
     if not dsn:
         return ()
     found = re.findall(r"password=([^&\s]+)", dsn)
+    for quoted, plain in _PASSWORD.findall(dsn):
+        found += [quoted or plain, re.sub(r"\\(.)", r"\1", quoted or plain)]
     try:
         found.append(urlsplit(dsn).password or "")
     except ValueError:
@@ -470,7 +541,7 @@ def _parsed(option: str, value: Any) -> Any:
             return float(value)
         except (TypeError, ValueError):
             raise ValueError(f"{value!r} is not a number of requests a second") from None
-    if option in ("attempt_timeout", "drain_timeout"):
+    if option in ("attempt_timeout", "drain_timeout", "lag"):
         return parse_duration(value)
     if option == "key":
         return parse_identifiers(value) if isinstance(value, str) else tuple(value)
@@ -480,7 +551,9 @@ def _parsed(option: str, value: Any) -> Any:
         return None
     if option == "concurrency" and value == "auto":
         return None
-    if option in ("page_size", "limit", "concurrency", "max_concurrency", "max_attempts", "max_failures"):
+    if option == "shard":
+        return "{}/{}".format(*parse_shard(value))
+    if option in ("page_size", "readers", "limit", "concurrency", "max_concurrency", "max_attempts", "max_failures"):
         try:
             return int(value)
         except (TypeError, ValueError):

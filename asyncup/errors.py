@@ -112,6 +112,14 @@ class ServerFault(AsyncupError):
         self.retry_after = retry_after
 
 
+class StatementTimedOut(ServerFault):
+    """The server ended a statement that took too long; one that asks for less may do. Tried once more as it is."""
+
+    exhausted = Disposition.ABORT
+    max_attempts = 2
+    needs_configuration = True
+
+
 class Throttled(ServerFault):
     """The server asks for fewer requests."""
 
@@ -156,10 +164,24 @@ class RowRefused(AsyncupError):
     disposition = Disposition.DEAD_LETTER
 
 
+class BodyRefused(RowRefused):
+    """The database cannot give the body of one row; that of others it can."""
+
+
 class ObjectExists(AsyncupError):
     """An object of this key is there already, and the upload was to create one."""
 
     disposition = Disposition.DEAD_LETTER
+
+
+class RowGone(AsyncupError):
+    """A row, or its body, is no longer there when the body is to be read."""
+
+    disposition = Disposition.SKIP
+
+    def __init__(self, op: str, subject: str, message: str, hint: str | None = None) -> None:
+        super().__init__(op, subject, message, hint)
+        self.attempts = 0  # nothing was sent
 
 
 class ObjectMissing(AsyncupError):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from asyncup.model import Counts, DeadLetter
-from asyncup.plan import Plan
 from asyncup.report import Report
+from asyncup.resolved import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,10 @@ class RowFailed:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person should know, that stops nothing."""
+    """Something a person should know, that stops nothing; `is_routine` where it is as it should be."""
 
     message: str
+    is_routine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ that templates name, also as text, then the body's size and the body. `RowShape`
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
@@ -49,6 +50,7 @@ class RowShape:
     """Where the parts of a row lie: `keys` key columns, then `columns` in order, then size and body at the end.
 
     `row[-2]` is the body's size in bytes, None for NULL; `row[-1]` is the body, or None when it is NULL or deferred.
+    Where the body is `Streamed`, `row[-2]` is what of it may be in memory.
     """
 
     keys: int
@@ -72,6 +74,34 @@ def is_deferred(row: Row) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """A part of a source that is read by itself; without bounds all of it.
+
+    Its rows have keys that are not below `lower`, and below `upper`; bounds are of keys without NULLs. `nulls` says
+    whether rows with a NULL in their key are part of it: None for both kinds, False for those without, True for those
+    with. `leaf` is the partition that it lies in, by its oid; None for any.
+    """
+
+    lower: Key | None = None
+    upper: Key | None = None
+    nulls: bool | None = None
+    leaf: int | None = None
+
+
+#: All of a source.
+WHOLE = Range()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far a range is settled: up to and including the row with the key `watermark`; `finished` when to its end."""
+
+    part: Range
+    watermark: Key | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Rows in key order, as one statement returned them."""
 
@@ -81,19 +111,56 @@ class Page:
         return len(self.rows)
 
 
+#: What is larger than this is never in memory whole, if the destination can take it piece by piece: it goes in parts then.
+STREAM_BYTES = 16 << 20
+#: Bytes of a streamed body that are read at a time. While they are, the driver holds them twice.
+SLICE_BYTES = 8 << 20
+
+
+class Slices(NamedTuple):
+    """A streamed body that is being read: its size, and the bytes of one version, in order, slice by slice.
+
+    Reading them raises what `Streamed.open` does. Not one byte more or less than `size` comes, or an error.
+    """
+
+    size: int
+    slices: AsyncIterator[bytes]
+
+
+@dataclass(slots=True, eq=False)
+class Streamed:
+    """A body that is too large to be held: whoever sends it reads it slice by slice, from the beginning at each attempt.
+
+    Attributes:
+        size: its bytes when its page was read, 0 where nobody knows; `len` gives it too. `open` says how many there are then.
+        window: how much of it a sink may hold at a time, beside the slice that is being read; one part if that is more.
+        open: begins to read. Each time it is as it is then.
+
+    `open` raises RowGone when the row is no longer there, RowRefused when its body cannot be read, and whatever else a
+    source does.
+    """
+
+    size: int
+    window: int
+    open: Callable[[], AbstractAsyncContextManager[Slices]]
+
+    def __len__(self) -> int:
+        return self.size
+
+
 #: Makes a named tuple from all of its values at half the price of calling it, which is a function of Python's own: for
 #: the few that are made for every row.
 tuple_of = tuple.__new__
 
 
 class Upload(NamedTuple):
-    """One object to be: its key (no bucket), its bytes and its headers.
+    """One object to be: its key (no bucket), its bytes and its headers. Only a large body may be a streamed one.
 
     A named tuple, as is Receipt: one is made for each row, at half the cost of a frozen dataclass.
     """
 
     key: str
-    body: bytes
+    body: bytes | Streamed
     headers: Headers = ()
 
 
@@ -185,7 +252,8 @@ class Checkpoint:
 
     `fingerprint` holds what must not change between the runs of one checkpoint, readable, field by field. `counts`
     covers exactly the rows up to the watermark, over all runs since the checkpoint began. `watermark` is None while
-    no row is known to be settled. `started` and `saved` are UTC, ISO 8601. `options` are those of the last run
+    no row is known to be settled. A source that is read in parts has `ranges`, each with a watermark of its own, in
+    place of the one. `started` and `saved` are UTC, ISO 8601. `options` are those of the last run
     (`Config.kept`), for people and commands that go on; older checkpoints have none. `mark` is what an incremental run
     read up to, and what the next one begins with; empty for other runs.
     """
@@ -199,3 +267,28 @@ class Checkpoint:
     saved: str
     options: dict[str, Any] = field(default_factory=dict)
     mark: dict[str, Any] = field(default_factory=dict)
+    ranges: tuple[Reach, ...] = ()
+
+    @property
+    def reaches(self) -> tuple[Reach, ...]:
+        """The ranges; one of everything where the source is not divided."""
+        return self.ranges or (Reach(WHOLE, self.watermark, self.finished),)
+
+    @property
+    def finished_ranges(self) -> int:
+        """How many of the ranges are settled to their end."""
+        return sum(reach.finished for reach in self.reaches)
+
+    def at(self, reaches: tuple[Reach, ...]) -> Checkpoint:
+        """The same checkpoint with its ranges settled so far."""
+        return replace(self, ranges=reaches) if self.ranges else replace(self, watermark=reaches[0].watermark)
+
+    @property
+    def letters(self) -> int:
+        """How many dead letters belong to it: those of its rows, and of the runs before it that an increment follows."""
+        return self.counts.failed + int(self.mark.get("letters", 0))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there are rows that need not be sent again."""
+        return any(reach.watermark is not None for reach in self.reaches)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from asyncup.checkpoints.places import Entry
-from asyncup.config import OBJECT_OPTIONS, Config, flag
+from asyncup.commandline import command_line
+from asyncup.config import OBJECT_OPTIONS, Config, parse_shard
 from asyncup.errors import AsyncupError, SourceRefused
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Checkpoint
@@ -40,7 +41,7 @@ class Standing:
     def dead_letters(self) -> str | None:
         """Where the rows are that failed, None when none did."""
         checkpoint = self.entry.checkpoint
-        if checkpoint is None or not checkpoint.counts.failed:
+        if checkpoint is None or not checkpoint.letters:
             return None
         return str(checkpoint.options.get("dead_letters") or self.entry.letters)
 
@@ -62,6 +63,11 @@ class Standing:
             "finished": checkpoint is not None and checkpoint.finished,
             "watermark": None if checkpoint is None or checkpoint.watermark is None else list(checkpoint.watermark),
         }
+        if checkpoint is not None and checkpoint.ranges:
+            found["ranges"] = {"finished": checkpoint.finished_ranges, "all": len(checkpoint.ranges)}
+        if checkpoint is not None and "rule" in checkpoint.mark:
+            mark = checkpoint.mark
+            found["incremental"] = {"column": mark["column"], "from": mark.get("lo"), "to": mark.get("hi")}
         for name in ("rows", "put", "skipped", "failed", "bytes"):
             found[name] = 0 if counts is None else getattr(counts, name)
         found |= {
@@ -148,8 +154,10 @@ async def _left(checkpoint: Checkpoint, access: Access) -> int | None:
         AsyncupError: the database cannot be asked.
         TimeoutError: it takes too long to answer.
     """
+    from asyncup.sources.login import Login
+    from asyncup.sources.mark import Mark
     from asyncup.sources.postgres import PostgresSource, Request
-    from asyncup.sources.session import Session, connection_string
+    from asyncup.sources.session import Session
 
     async def no_patience(_: float) -> bool:
         return False
@@ -165,18 +173,21 @@ async def _left(checkpoint: Checkpoint, access: Access) -> int | None:
         columns=(),
         body=key[0] if key else None,
         where=what.get("where"),
+        shard=None if what.get("shard") is None else parse_shard(what["shard"]),
         limit=None,
         page_size=1,
         memory=_MEMORY,
     )
-    session = Session(connection_string(access.dsn), once)
+    session = Session(Login.of(access.dsn, access.password, access.password_command), once)
     try:
         async with asyncio.timeout(_ESTIMATE_SECONDS):
             source = await PostgresSource.resolve(session, request)
             if source.relation.database != what.get("database"):
                 return None
+            if (mark := Mark.of(checkpoint.mark)) is not None:
+                await source.narrow(mark)
             if checkpoint.watermark is None:
-                return source.estimated_rows
+                return source.estimated_rows and max(0, source.estimated_rows - checkpoint.counts.rows)
             return await source.estimated_behind(checkpoint.watermark)
     finally:
         await session.close()
@@ -189,22 +200,13 @@ def command(checkpoint: Checkpoint, state: str) -> str:
     options.pop("state", None)
     if state != default:
         options["state"] = state
-    words = ["asyncup", "sync"]
-    for option, value in options.items():
-        if value is True:
-            words.append(flag(option))
-            continue
-        if option == "key":
-            value = ",".join(written(name) for name in value)  # noqa: PLW2901 - as it is written in a flag
-        for text in value if isinstance(value, list) else [value]:
-            words += [f"{flag(option)}={text}"] if str(text).startswith("-") else [flag(option), str(text)]
-    return shlex.join(words)
+    return command_line("sync", options)
 
 
 def _options_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """The options of a job whose checkpoint keeps none, as far as its fingerprint says them."""
     what = checkpoint.fingerprint
-    options = {name: what.get(name) for name in ("table", "query", "where", "key", "to", "body", "on_null")}
+    options = {name: what.get(name) for name in ("table", "query", "where", "shard", "key", "to", "body", "on_null")}
     options |= {name: what.get(name) for name in OBJECT_OPTIONS}
     if options["body"] is not None:  # a column's name as it is; `row` would be the whole row
         options["body"] = '"row"' if options["body"] == "row" else written(options["body"])

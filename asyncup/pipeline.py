@@ -1,10 +1,10 @@
 """The pipeline: reads, renders and sends at the same time, and knows at every instant which rows are settled.
 
-    source ─pages→ reader ─loads→ feeder ─uploads→ N senders → sink
-                     │ tracks                          │ settle
+    source ─pages→ readers ─loads→ feeder ─uploads→ N senders → sink
+                     │ track                           │ settle
                      └────────────── watermark ────────┘ → keeper → checkpoint
 
-The module that creates the tasks of a run: one reader, one feeder, one keeper, one steersman and as many senders as may
+The module that creates the tasks of a run: a few readers, one feeder, one keeper, one steersman and as many senders as may
 be in flight, whatever the number of rows, and one for each time the state is saved. A sender that waits for another
 attempt, or for the pace of a throttled prefix, has another one work in its place. Only an object that goes in parts has a
 few more, in its sink.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -39,16 +39,19 @@ from asyncup.flow.ending import to_its_end
 from asyncup.flow.gate import Gate, Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.level import MEMORY, ROWS, Account
+from asyncup.flow.limiter import Limiter
 from asyncup.flow.retry import Interrupted, Retrier
 from asyncup.flow.tally import Tally
-from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, Ticket, Watermark
+from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, StreamTicket, Ticket, Track, Watermark
 from asyncup.model import (
     ROW_OVERHEAD,
+    SLICE_BYTES,
     Checkpoint,
     DeadLetter,
-    Key,
     Outcome,
     Page,
+    Range,
+    Reach,
     Receipt,
     Row,
     Upload,
@@ -68,13 +71,21 @@ CHANNEL_ROWS_PER_SENDER, CHANNEL_ROWS = 16, 1024
 FIRST_SECONDS = 5.0
 #: Senders that may wait out of the way, for another attempt or for their turn. What they hold is in the memory budget.
 AWAY = 4096
+#: Bodies that are read while they are sent: so many at a time, each over a connection of its own to the source; and the
+#: most that is held of each. One part is enough where there is little memory, four keep a connection to S3 busy.
+STREAMS, WINDOW = 2, 64 << 20
+#: S3 takes so many parts of an object (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
+MOST_PARTS = 10_000
 #: Seconds between two looks at how fast it goes.
 LOOK_SECONDS = 0.025
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a pipeline is made of. `checkpoints` is None for a run that leaves no state, `lease` where none is needed."""
+    """What a pipeline is made of. `checkpoints` is None for a run that leaves no state, `lease` where none is needed.
+
+    `streams_from`: deferred bodies of so many bytes and more are `Streamed`; None where the sink does not take such ones.
+    """
 
     source: Source
     renderer: Renderer
@@ -87,12 +98,15 @@ class Parts:
     tally: Tally
     interrupt: Interrupt
     lease: Lease | None = None
+    readers: int = 1
+    further: Callable[[Sequence[Range]], Awaitable[Sequence[Range]]] | None = None
+    streams_from: int | None = None
 
 
 #: Rows on the way to the feeder, under the tickets that stand for them; the feeder takes them out one by one.
-Load = list[tuple[Ticket, deque[Row]]]
+Load = list[tuple[Ticket | StreamTicket, deque[Row]]]
 #: An upload on the way to a sender, with what it takes to settle its row.
-Parcel = tuple[Upload, Ticket, Row]
+Parcel = tuple[Upload, Ticket | StreamTicket, Row]
 
 
 class Pipeline:
@@ -126,7 +140,16 @@ class Pipeline:
         self._call = asyncio.Event()  # for senders, or for a look at how fast it goes
         self.gate = Gate(limits, time.monotonic, self._call.set)
         self.limiter = self.gate.limiter
-        self.watermark = Watermark(parts.checkpoint.watermark, parts.checkpoint.counts)
+        self.watermark = Watermark(parts.checkpoint.counts)
+        reaches = parts.checkpoint.reaches
+        self._parts_read = [reach.part for reach in reaches]
+        tracks = [(reach, self.watermark.begin(reach.watermark)) for reach in reaches]
+        for reach, track in tracks:
+            track.is_read = reach.finished
+        self._unread = deque((reach.part, track) for reach, track in tracks if not reach.finished)
+        self._readers = max(1, min(parts.readers, len(self._unread)))
+        self._streams_from = parts.streams_from
+        self._streams = Limiter(STREAMS)
         self._loads: Channel[Load] = Channel(1)
         self._parcels: Channel[Parcel] = Channel(
             max(CHANNEL_ROWS, limits.most)
@@ -138,11 +161,12 @@ class Pipeline:
         self._away = 0  # senders that wait for another attempt
         self._is_due = False  # whether it is time for a look
         self._deadline: asyncio.TimerHandle | None = None  # of a drain
-        self._saved: Key | None = parts.checkpoint.watermark
-        self.saved = parts.checkpoint.watermark is not None  # whether there is a checkpoint to go on from
+        self._saved = reaches
+        self.saved = parts.checkpoint.has_begun  # whether there is a checkpoint to go on from
         self._saving: asyncio.Task[None] | None = None
         self._failed = 0
-        self._read_all = False
+        self._is_aborted = False
+        self._reading = self._readers  # readers that have not come to the end
         self._started = time.perf_counter()
         self.seconds = 0.0
 
@@ -159,13 +183,15 @@ class Pipeline:
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                reader = group.create_task(self._read(), name="asyncup-reader")
+                readers = [
+                    group.create_task(self._read(), name=f"asyncup-reader-{number}") for number in range(self._readers)
+                ]
                 feeder = group.create_task(self._feed(), name="asyncup-feeder")
                 keeper = group.create_task(self._keep(), name="asyncup-keeper")
                 self._hire(group)
                 steersman = group.create_task(self._steer(group), name="asyncup-steersman")
                 self._interrupt.attach(
-                    drain=lambda: self._drain([reader, feeder], senders), abort=lambda: _cancel(senders)
+                    drain=lambda: self._drain([*readers, feeder], senders), abort=lambda: _cancel(senders)
                 )
                 while working := [sender for sender in senders if not sender.done()]:
                     await asyncio.wait(working)
@@ -173,6 +199,7 @@ class Pipeline:
                 keeper.cancel()
         except BaseExceptionGroup as errors:
             failure = _root(errors)
+            self._is_aborted = True
         finally:
             self._interrupt.detach()
             self.gate.open()
@@ -193,33 +220,49 @@ class Pipeline:
     @property
     def complete(self) -> bool:
         """Whether every row of the source was read and is settled."""
-        return self._read_all and not self.watermark.open
+        return all(track.is_finished for track in self.watermark.tracks)
 
     # --- reading ----------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Fetch pages one ahead of the feeder, track their rows, then fetch the bodies that were too large."""
-        page_bytes = self._source.page_bytes
+        """Read one range after another until none is left that no reader has begun with."""
         try:
-            async with aclosing(self._source.pages(self.watermark.position)) as pages:
-                while True:
-                    await self.budget.reserve(page_bytes)
-                    page = await anext(pages, None)
-                    if page is None:
-                        self.budget.release(page_bytes)
-                        break
-                    load, large, held = self._track(page)
-                    del page
-                    self.budget.adjust(held - page_bytes)
-                    await self._loads.send(load)
-                    for row, ticket in large:
-                        await self._load_large(row, ticket)
+            while self._unread or await self._has_further():
+                await self._read_range(*self._unread.popleft())
         except Interrupted:
             return
-        self._read_all = True
-        self._loads.close()
+        self._reading -= 1
+        if not self._reading:
+            self._loads.close()
 
-    def _track(self, page: Page) -> tuple[Load, list[tuple[Row, Ticket]], int]:
+    async def _has_further(self) -> bool:
+        """Whether ranges have come since the run began; the last reader asks."""
+        if self._reading > 1 or self._parts.further is None:
+            return False
+        for part in await self._parts.further(self._parts_read):
+            self._parts_read.append(part)
+            self._unread.append((part, self.watermark.begin()))
+        return bool(self._unread)
+
+    async def _read_range(self, part: Range, track: Track) -> None:
+        """Fetch pages one ahead of the feeder, track their rows, then fetch the bodies that were too large."""
+        page_bytes = self._source.page_bytes
+        async with aclosing(self._source.pages(track.position, part)) as pages:
+            while True:
+                await self.budget.reserve(page_bytes)
+                page = await anext(pages, None)
+                if page is None:
+                    self.budget.release(page_bytes)
+                    break
+                load, large, held = self._track(page, track)
+                del page
+                self.budget.adjust(held - page_bytes)
+                await self._loads.send(load)
+                for row, ticket in large:
+                    await self._load_large(row, ticket)
+        track.is_read = True
+
+    def _track(self, page: Page, track: Track) -> tuple[Load, list[tuple[Row, Ticket]], int]:
         """Put the page's rows under tickets, in key order.
 
         Those whose body is still to be fetched come apart. The last value is what the others hold of the budget.
@@ -231,7 +274,7 @@ class Pipeline:
         step = max(1, min(TICKET_ROWS, TICKET_BYTES * len(page.rows) // max(1, size)))
         for start in range(0, len(page.rows), step):
             rows = deque(page.rows[start : start + step])
-            ticket = self.watermark.track(len(rows), self._source.shape.key(rows[-1]))
+            ticket = track.track(len(rows), self._source.shape.key(rows[-1]))
             bodies = [row[-1] for row in rows]
             if None in bodies:
                 large += [(row, ticket) for row in rows if is_deferred(row)]
@@ -242,18 +285,47 @@ class Pipeline:
         return load, large, held
 
     async def _load_large(self, row: Row, ticket: Ticket) -> None:
-        """Fetch one large body, charged twice while the driver holds it twice.
+        """Fetch one large body, charged twice while the driver holds it twice; or let it be read while it is sent.
 
         Until then the row holds nothing of the budget, so that it can be the only one that does.
         """
-        await self.budget.reserve(ROW_OVERHEAD + 2 * row[-2])
-        body = await self._source.body(row)
-        if body is None:  # the row has gone since its page was read
-            self.budget.release(2 * row[-2])
-            self._settle(row, ticket, Outcome.SKIPPED)
+        if self._streams_from is not None and row[-2] >= self._streams_from:
+            await self._stream(row, ticket, self._streams_from)
             return
-        self.budget.adjust(len(body) - 2 * row[-2])
-        await self._loads.send([(ticket, deque([(*row[:-2], len(body), body)]))])
+        charged = 2 * row[-2]
+        await self.budget.reserve(ROW_OVERHEAD + charged)
+        body, refused = None, None
+        try:
+            body = await self._source.body(row)
+        except RowRefused as error:
+            refused = error
+        size = len(body) if body is not None else 0
+        row = (*row[:-2], size, body)
+        self.budget.adjust(size - charged)
+        if refused is not None:
+            await self._fail(row, ticket, self._renderer.key_of(row), refused)
+        elif body is None:  # the row has gone since its page was read
+            self._settle(row, ticket, Outcome.SKIPPED)
+        else:
+            await self._loads.send([(ticket, deque([row]))])
+
+    async def _stream(self, row: Row, ticket: Ticket, part: int) -> None:
+        """Hand on a row whose body is read while it is sent. What may be held of it then is reserved before.
+
+        A sender that had to wait for memory would have it wait for what other senders hold.
+        """
+        window = max(part, min(WINDOW, self.budget.capacity // 2), row[-2] // MOST_PARTS + part)
+        held = min(window, row[-2]) + 2 * SLICE_BYTES
+        await self._streams.acquire()
+        await self.budget.reserve(ROW_OVERHEAD + held)
+        body = self._source.stream(row, window)
+
+        def give_back(size: int) -> None:
+            self._streams.release()
+            if not body.size:
+                self.gate.charge(size)
+
+        await self._loads.send([(StreamTicket(ticket, give_back), deque([(*row[:-2], held, body)]))])
 
     # --- rendering --------------------------------------------------------------------------------------------
 
@@ -316,7 +388,7 @@ class Pipeline:
         self._call.set()
 
     def _look(self, late: float) -> None:
-        if self._read_all and not self._parcels.statistics().items:
+        if not self._reading and not self._parcels.statistics().items:
             return  # there is no more to send: what is in flight now tells nothing
         held_by = MEMORY if self.budget.is_short else ROWS
         latency = self._tally.latency
@@ -370,7 +442,7 @@ class Pipeline:
                 self._begin()
 
     async def _try_again(
-        self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError, account: Account | None
+        self, upload: Upload, ticket: Ticket | StreamTicket, row: Row, error: AsyncupError, account: Account | None
     ) -> bool:
         """Go on after a first attempt that failed, until the row is settled; False when a drain came in between.
 
@@ -382,6 +454,10 @@ class Pipeline:
         Raises:
             AsyncupError: the run ends.
         """
+        cause: BaseException | None = error
+        while cause is not None:  # what it has come through knows what was read of a body
+            cause.__traceback__ = None
+            cause = cause.__cause__ or cause.__context__
         self.gate.failed(error, account)
         known = self._tally.latency.count
         waits = error.disposition is Disposition.RETRY and self._has_begun and not self.gate.is_in_vain(known)
@@ -440,7 +516,9 @@ class Pipeline:
             account.answered += 1
         return receipt
 
-    async def _refused(self, upload: Upload, ticket: Ticket, row: Row, error: AsyncupError, *, is_alone: bool) -> None:
+    async def _refused(
+        self, upload: Upload, ticket: Ticket | StreamTicket, row: Row, error: AsyncupError, *, is_alone: bool
+    ) -> None:
         """Decide what a final error of an upload means: the row fails, or the run ends.
 
         It `is_alone` with it when others have succeeded since its first attempt.
@@ -462,11 +540,11 @@ class Pipeline:
 
     # --- settling ---------------------------------------------------------------------------------------------
 
-    def _settle(self, row: Row, ticket: Ticket, outcome: Outcome, size: int = 0) -> None:
+    def _settle(self, row: Row, ticket: Ticket | StreamTicket, outcome: Outcome, size: int = 0) -> None:
         self.budget.release(_weight(row))
         ticket.settle(outcome, size)
 
-    async def _fail(self, row: Row, ticket: Ticket, object_key: str | None, error: AsyncupError) -> None:
+    async def _fail(self, row: Row, ticket: Ticket | StreamTicket, object_key: str | None, error: AsyncupError) -> None:
         letter = DeadLetter(
             tuple(row[: self._keys]), object_key, error.type, error.op, error.message, error.attempts, timestamp()
         )
@@ -510,23 +588,27 @@ class Pipeline:
         So the file begins with exactly the letters that a checkpoint counts. At the end the others follow: a run that
         resumes drops them and sends their rows again.
         """
-        watermark = self.watermark
-        position, counts = watermark.position, watermark.counts
+        watermark, counts, reaches = self.watermark, self.watermark.counts, self._reaches()
         if letters := watermark.letters.copy():
             await self._parts.dead_letters.append(letters)
             del watermark.letters[: len(letters)]  # not before: unwritten, no checkpoint may be saved either
-        finished = final and self.complete
+        finished = final and self.complete and not self._is_aborted
         # a run that settled nothing saves nothing: it must not bind the next one
         store = self._parts.checkpoints
-        if store is not None and (position != self._saved or finished):
-            await store.save(
-                replace(self._parts.checkpoint, watermark=position, counts=counts, finished=finished, saved=timestamp())
-            )
-            self._saved, self.saved = position, True
+        checkpoint = self._parts.checkpoint.at(reaches)
+        checkpoint = replace(checkpoint, counts=counts, finished=finished, saved=timestamp())
+        if store is not None and (finished or (reaches != self._saved and checkpoint.has_begun)):
+            await store.save(checkpoint)
+            self._saved, self.saved = reaches, True
         elif self._parts.lease is not None and not final:
             await self._parts.lease.keep()
         if final and (rest := watermark.open_letters()):
             await self._parts.dead_letters.append(rest)
+
+    def _reaches(self) -> tuple[Reach, ...]:
+        """How far each range is settled now."""
+        tracks = zip(self._parts_read, self.watermark.tracks, strict=True)
+        return tuple(Reach(part, track.position, track.is_finished) for part, track in tracks)
 
     def _report_progress(self) -> None:
         tally = self._tally
@@ -569,8 +651,8 @@ def _seen(task: asyncio.Task[None]) -> None:
 
 def _weight(row: Row) -> int:
     """What a row holds of the memory budget."""
-    body = row[-1]
-    return ROW_OVERHEAD if body is None else ROW_OVERHEAD + len(body)
+    held: int = row[-2] or 0
+    return ROW_OVERHEAD + held
 
 
 def _root(group: BaseExceptionGroup[BaseException]) -> BaseException:

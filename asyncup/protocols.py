@@ -6,7 +6,21 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 from asyncup.events import Event
-from asyncup.model import Checkpoint, DeadLetter, Key, Likeness, Listed, Page, Receipt, Row, RowShape, Upload
+from asyncup.model import (
+    WHOLE,
+    Checkpoint,
+    DeadLetter,
+    Key,
+    Likeness,
+    Listed,
+    Page,
+    Range,
+    Receipt,
+    Row,
+    RowShape,
+    Streamed,
+    Upload,
+)
 
 
 class Source(Protocol):
@@ -22,8 +36,8 @@ class Source(Protocol):
         """No page holds more bytes of bodies than this; larger bodies are deferred."""
         ...
 
-    def pages(self, after: Key | None) -> AsyncGenerator[Page, None]:
-        """Yield every row whose key is greater than `after` (all rows for None), page by page, in key order.
+    def pages(self, after: Key | None, part: Range = WHOLE) -> AsyncGenerator[Page, None]:
+        """Yield every row of a part whose key is greater than `after` (all rows for None), page by page, in key order.
 
         A page is read only when the next one is asked for. A row whose body would make its page too large comes
         without it (`is_deferred`).
@@ -35,7 +49,15 @@ class Source(Protocol):
         ...
 
     async def body(self, row: Row) -> bytes | None:
-        """Read the body of a deferred row; None when the row or the body has gone since."""
+        """Read the body of a deferred row; None when the row or the body has gone since.
+
+        Raises:
+            RowRefused: this body cannot be read; others can.
+        """
+        ...
+
+    def stream(self, row: Row, window: int) -> Streamed:
+        """The body of a deferred row, to be read slice by slice when it is sent; nothing is read yet."""
         ...
 
     async def close(self) -> None:
@@ -73,6 +95,9 @@ class Sink(Protocol):
 
     async def put(self, upload: Upload) -> Receipt:
         """Store one object, whole or not at all. Returns only when the destination has acknowledged it.
+
+        A `Streamed` body is read within the call, `window` bytes of it held at a time. What its reading raises goes
+        out as it is, and no object, nor any part of one, stays behind.
 
         Raises:
             AsyncupError: with the disposition that fits.

@@ -24,9 +24,9 @@ from asyncup.events import Finished, Notice, Waiting
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
 from asyncup.model import Checkpoint, Counts, timestamp
-from asyncup.plan import Plan
 from asyncup.protocols import Lease, Observer, Source
 from asyncup.report import COMPLETE, JobReport, Report
+from asyncup.resolved import Plan
 from asyncup.sources.chosen import ChosenRows
 from asyncup.state import Access, hold_job, keeping, open_state, read_letters
 
@@ -70,6 +70,7 @@ class Redelivery(Job):
     """A job for the rows of `letters` alone."""
 
     may_have_put = True
+    reads_pages = False
 
     def __init__(self, config: Config, observer: Observer, interrupt: Interrupt, letters: LetterFile) -> None:
         super().__init__(config, observer, interrupt)
@@ -95,7 +96,7 @@ class Redelivery(Job):
         config, source, retried = self._config, self._source, self._retried
         fingerprint = self._fingerprint()
         check_job(retried.job, retried.location, fingerprint)
-        name = config.name or source.relation.label
+        name = config.job_name(source.relation.label)
         self._lease = await hold_job(self._state_request(name))
         retried.check_unchanged()
         self._chosen = ChosenRows(source, retried.take)
@@ -111,7 +112,7 @@ class Redelivery(Job):
             key=tuple(column.name for column in source.key.columns),
             destination=config.to,
             estimated_rows=retried.letters,
-            resume_after=None,
+            resumed=False,
             settled_before=0,
             fingerprint=fingerprint,
             checkpoint=None,

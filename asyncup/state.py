@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,15 +21,15 @@ from asyncup.checkpoints.files import StateFolder
 from asyncup.checkpoints.lease import Tenure
 from asyncup.checkpoints.owner import Owner
 from asyncup.checkpoints.places import Entry
-from asyncup.config import Config, StatePlace, parse_state
+from asyncup.config import Config, Password, StatePlace, parse_state
 from asyncup.errors import AsyncupError, StateRefused
 from asyncup.flow.ending import to_its_end
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier
 from asyncup.model import Checkpoint, Counts, timestamp
 from asyncup.names import parse_qualified
-from asyncup.plan import fingerprint_difference
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease
+from asyncup.resolved import fingerprint_difference
 
 if TYPE_CHECKING:
     from asyncup.sinks.s3.documents import S3Documents
@@ -53,6 +53,8 @@ class Access:
     """How to reach the places of state. `dsn` is for those in Postgres, the rest for those in S3; seconds."""
 
     dsn: str | None = None
+    password: Password | None = field(default=None, repr=False)
+    password_command: str | None = None
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
@@ -110,10 +112,10 @@ class Access:
         Raises:
             ConfigError: the DSN is none.
         """
-        from asyncup.sources.session import connection_string
+        from asyncup.sources.login import Login
         from asyncup.sources.statesession import StateSession
 
-        return StateSession(connection_string(self.dsn), retrier, schema, table)
+        return StateSession(Login.of(self.dsn, self.password, self.password_command), retrier, schema, table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class StateRequest:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """One job's state, held by this run. `checkpoints` is None for a trial, `lease` where the kernel keeps the lock."""
+    """One job's state, held by this run. `checkpoints` is None where nothing is to be kept, `lease` where the kernel locks."""
 
     checkpoint: Checkpoint
     letters: KeptLetters
@@ -151,11 +153,12 @@ class JobState:
     lease: Lease | None
 
 
-async def open_state(request: StateRequest, fingerprint: dict[str, Any]) -> JobState:
-    """Take a job, read its checkpoint and open its dead letters.
+async def open_state(request: StateRequest, fingerprint: dict[str, Any], *, resumable: bool = True) -> JobState:
+    """Take a job, read its checkpoint and open its dead letters. A run that is not `resumable` leaves no checkpoint.
 
     Raises:
-        StateRefused: another run has the job, or its checkpoint is that of another configuration, or cannot be read.
+        StateRefused: another run has the job, or its checkpoint is that of another configuration, or cannot be read, or
+            this run could not go on from it.
         AsyncupError: the state cannot be reached.
     """
     config = request.config
@@ -165,18 +168,24 @@ async def open_state(request: StateRequest, fingerprint: dict[str, Any]) -> JobS
         await held.checkpoints.forget()  # now, not with the first save: a crash in between must not bring it back
     elif not config.is_trial:
         found = await held.checkpoints.load()
-    checkpoint = _to_go_on_from(found, request.name, fingerprint)
-    job = {"name": request.state_name, **fingerprint, "options": config.kept()}
+        if not resumable and found is not None:
+            check_finished(found)
+            await held.checkpoints.forget()  # its dead letters go with this run's
+            found = None
+    checkpoint = to_go_on_from(found, request.name, fingerprint, has_key=config.key is not None)
+    job = {"name": request.state_name, **checkpoint.fingerprint, "options": config.kept()}
     if config.dead_letters is not None or held.letters is None:
         path = Path(config.dead_letters) if config.dead_letters is not None else held.letters_file
         letters: KeptLetters = await _open_file(DeadLetterFile(path, job), checkpoint, request.closers)
     else:
         opened = held.letters(job)
-        await opened.open(request.retrier, keep=checkpoint.counts.failed)
+        await opened.open(request.retrier, keep=checkpoint.letters)
         letters = opened
-    _check_letters(letters, checkpoint, held, job)
+    if checkpoint.mark and not checkpoint.has_begun:  # a run has ended since: its letters may have been put aside
+        checkpoint = dataclasses.replace(checkpoint, mark={**checkpoint.mark, "letters": letters.letters})
+    _check_letters(letters, checkpoint, str(held.letters_file) if held.letters is None else held.letters(job).location)
     checkpoint = dataclasses.replace(checkpoint, options=config.kept())
-    return JobState(checkpoint, letters, None if config.is_trial else held.checkpoints, held.lease)
+    return JobState(checkpoint, letters, None if config.is_trial or not resumable else held.checkpoints, held.lease)
 
 
 async def hold_job(request: StateRequest) -> Lease | None:
@@ -187,6 +196,44 @@ async def hold_job(request: StateRequest) -> Lease | None:
         AsyncupError: the state cannot be reached.
     """
     return (await _hold(request)).lease
+
+
+async def look_at_job(request: StateRequest) -> Entry:
+    """What there is of a job, for someone who only looks: nothing is made, taken or changed.
+
+    Raises:
+        StateRefused: a run could not keep its state there.
+        AsyncupError: the state cannot be reached.
+    """
+    config, place, name = request.config, request.place, request.state_name
+    if place.kind == "s3":
+        from asyncup.checkpoints.s3 import look
+
+        prefix = _slashed(place.name)
+        documents = await Access.of(config).documents(place.place, prefix)
+        request.closers.append(documents.close)
+        return await look(documents, f"s3://{place.place}", prefix, name, request.retrier)
+    if place.kind == "postgres":
+        from asyncup.checkpoints.postgres import StateTable
+
+        session = Access.of(config).statements(request.retrier, place.place, place.name)
+        request.closers.append(session.close)
+        return await StateTable(session, place.place, place.name).look(name, request.retrier)
+    return await asyncio.to_thread(StateFolder(Path(place.place)).look, name)
+
+
+async def look_at_letters(request: StateRequest, entry: Entry, checkpoint: Checkpoint) -> None:
+    """See whether a run that begins with a checkpoint could keep its dead letters, where they are in a file.
+
+    Raises:
+        StateRefused: it could not, or those of the rows that failed before are not there.
+    """
+    given = request.config.dead_letters
+    if given is None and request.place.kind != "folder":
+        return
+    letters = DeadLetterFile(Path(given or entry.letters), {"name": request.state_name})
+    await asyncio.to_thread(letters.look, keep=checkpoint.letters, makes_folder=given is None)
+    _check_letters(letters, checkpoint, entry.letters)
 
 
 async def keeping(lease: Lease | None, work: Awaitable[R]) -> R:
@@ -291,36 +338,72 @@ async def _hold_postgres(request: StateRequest) -> _Held:
     return _Held(checkpoints, checkpoints, lambda job: PostgresDeadLetters(table, name, job, owner, tenure))
 
 
-def _to_go_on_from(found: Checkpoint | None, name: str, fingerprint: dict[str, Any]) -> Checkpoint:
+def check_finished(found: Checkpoint) -> None:
+    """See that nothing is left to go on from, for a run that cannot.
+
+    Raises:
+        StateRefused: there is.
+    """
+    if not found.finished:
+        raise StateRefused(
+            "resume",
+            found.name,
+            "there is an unfinished checkpoint, and a run of this kind cannot go on from one",
+            "finish it first with the flags of the run before, or give --restart to start over, or another --name",
+        )
+
+
+def to_go_on_from(
+    found: Checkpoint | None, name: str, fingerprint: dict[str, Any], *, has_key: bool = False
+) -> Checkpoint:
     """The checkpoint that was found, or a new one where there is none or it is finished.
+
+    Where nobody gives a key (`has_key`), an incremental run finds one by the indexes that there are, and another where one
+    has come or gone. The checkpoint that is returned may have the key of before: dead letters are of one key, and what an
+    unfinished run has read needs no reading again as long as the key is one that the table has by itself.
 
     Raises:
         StateRefused: another configuration wrote it.
     """
-    if found is None or found.finished:  # a finished one starts a new full run
+    is_incremental = "incremental" in fingerprint
+    if found is None or (found.finished and not is_incremental):  # a finished one starts a new full run
         return Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp())
     differences = fingerprint_difference(found.fingerprint, fingerprint)
+    before, key = found.fingerprint.get("key", []), fingerprint["key"]
+    if is_incremental and before != key and not (has_key and found.letters):
+        differences = [difference for difference in differences if not difference.startswith("key: ")]
     if differences:
+        kind, way = ("finished", "go on from") if found.finished else ("unfinished", "finish")
         raise StateRefused(
             "resume",
             found.name,
-            "the unfinished checkpoint was written by another configuration: " + "; ".join(differences),
-            "give the same flags as before to finish it, or --restart to start over (or another --name to keep both)",
+            f"the {kind} checkpoint was written by another configuration: " + "; ".join(differences),
+            f"give the same flags as before to {way} it, or --restart to start over (or another --name to keep both)",
         )
+    stays = found.letters or (not has_key and len(before) < len(key))
+    if is_incremental and (found.finished or (before != key and not stays)):
+        from asyncup.sources.mark import anew
+
+        mark = found.mark if found.finished else anew(found.mark)
+        mark = {**mark, "letters": found.letters}
+        fingerprint = {**fingerprint, "key": before} if found.letters else fingerprint
+        return Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp(), mark=mark)
     return found
 
 
-def _check_letters(letters: KeptLetters, checkpoint: Checkpoint, held: _Held, job: dict[str, Any]) -> None:
+def _check_letters(letters: KeptLetters, checkpoint: Checkpoint, usual: str) -> None:
     """See that the rows that failed before have their letters: else they would be known to nobody.
+
+    `usual` is where letters are kept when nobody says otherwise.
 
     Raises:
         StateRefused: they have not.
     """
-    failed = checkpoint.counts.failed
+    failed = checkpoint.letters
     if letters.letters >= failed:
         return
     given = checkpoint.options.get("dead_letters")
-    before = given or (held.letters_file if held.letters is None else held.letters(job).location)
+    before = given or usual
     hint = f"give --dead-letters {given} as before" if given else "leave --dead-letters out, as before"
     if str(before) == letters.location:
         hint = "put them back there"
@@ -336,7 +419,7 @@ def _check_letters(letters: KeptLetters, checkpoint: Checkpoint, held: _Held, jo
 async def _open_file(letters: DeadLetterFile, checkpoint: Checkpoint, closers: Closers) -> DeadLetterFile:
 
     async def open_letters() -> None:
-        await asyncio.to_thread(letters.open, keep=checkpoint.counts.failed)
+        await asyncio.to_thread(letters.open, keep=checkpoint.letters)
         closers.append(lambda: asyncio.to_thread(letters.close))
 
     await to_its_end(open_letters())

@@ -7,9 +7,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing, asynccontextmanager
 
-from asyncup.errors import AsyncupError
-from asyncup.model import ROW_OVERHEAD, Checkpoint, Column, DeadLetter, Key, Page, Receipt, Row, RowShape, Upload
+from asyncup.errors import AsyncupError, RowGone
+from asyncup.model import (
+    ROW_OVERHEAD,
+    SLICE_BYTES,
+    WHOLE,
+    Checkpoint,
+    Column,
+    DeadLetter,
+    Key,
+    Page,
+    Range,
+    Receipt,
+    Row,
+    RowShape,
+    Slices,
+    Streamed,
+    Upload,
+)
 
 
 class MemorySource:
@@ -19,6 +36,9 @@ class MemorySource:
         read: how many rows were handed out.
         pages_read: how many pages were.
         error: raised instead of the page that begins with row `error_at`.
+        opened: how many streamed bodies are being read.
+        fault: asked before each slice of a streamed body, with the row's number and the slice's, both from 1; what it
+            gives is raised.
     """
 
     def __init__(
@@ -29,8 +49,12 @@ class MemorySource:
         page_bytes: int = 1 << 20,
         error: Exception | None = None,
         error_at: int = 0,
+        slice_bytes: int = SLICE_BYTES,
     ) -> None:
         self._bodies = list(bodies)
+        self._slice_bytes = slice_bytes
+        self.opened = 0
+        self.fault: Callable[[int, int], BaseException | None] = lambda *_: None
         self._page_rows = page_rows
         self.page_bytes = page_bytes
         self.shape = RowShape(1, (Column("id", "text", "text", not_null=True),))
@@ -40,14 +64,16 @@ class MemorySource:
         self.pages_read = 0
         self.closed = False
 
-    async def pages(self, after: Key | None) -> AsyncGenerator[Page, None]:
-        """See `Source.pages`."""
-        position = 0 if after is None else int(after[0] or 0)
-        while position < len(self._bodies):
+    async def pages(self, after: Key | None, part: Range = WHOLE) -> AsyncGenerator[Page, None]:
+        """See `Source.pages`. Bounds are keys such as those of the rows."""
+        lower, upper = (None if bound is None else int(bound[0] or 0) - 1 for bound in (part.lower, part.upper))
+        position = (lower or 0) if after is None else int(after[0] or 0)
+        end = len(self._bodies) if upper is None else min(upper, len(self._bodies))
+        while position < end:
             await asyncio.sleep(0)
             if self.error is not None and position >= self.error_at:
                 raise self.error
-            numbers = range(position, min(position + self._page_rows, len(self._bodies)))
+            numbers = range(position, min(position + self._page_rows, end))
             self.read += len(numbers)
             self.pages_read += 1
             position = numbers.stop
@@ -57,6 +83,31 @@ class MemorySource:
         """See `Source.body`."""
         await asyncio.sleep(0)
         return self._bodies[int(row[0]) - 1]
+
+    def stream(self, row: Row, window: int) -> Streamed:
+        """See `Source.stream`."""
+        return Streamed(row[-2], window, lambda: self._open(int(row[0])))
+
+    @asynccontextmanager
+    async def _open(self, number: int) -> AsyncGenerator[Slices]:
+        await asyncio.sleep(0)
+        body = self._bodies[number - 1]
+        if body is None:
+            raise RowGone("read", "memory", "the row has gone")
+        self.opened += 1
+        try:
+            async with aclosing(self._slices(number, body)) as slices:
+                yield Slices(len(body), slices)
+        finally:
+            self.opened -= 1
+
+    async def _slices(self, number: int, body: bytes) -> AsyncGenerator[bytes]:
+        for position, start in enumerate(range(0, len(body), self._slice_bytes), 1):
+            await asyncio.sleep(0)
+            error = self.fault(number, position)
+            if error is not None:
+                raise error
+            yield body[start : start + self._slice_bytes]
 
     async def close(self) -> None:
         """See `Source.close`."""
@@ -90,17 +141,20 @@ class MemorySink:
 
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
+        held = ROW_OVERHEAD + (upload.body.window if isinstance(upload.body, Streamed) else len(upload.body))
         self.attempts += 1
         self.in_flight += 1
-        self.bytes_in_flight += len(upload.body) + ROW_OVERHEAD
+        self.bytes_in_flight += held
         self.peak = max(self.peak, self.in_flight)
         try:
             await self._before(upload)
+            if isinstance(upload.body, Streamed):
+                upload = upload._replace(body=await _read(upload.body))
             self.objects[upload.key] = upload
             return Receipt(upload.key, len(upload.body))
         finally:
             self.in_flight -= 1
-            self.bytes_in_flight -= len(upload.body) + ROW_OVERHEAD
+            self.bytes_in_flight -= held
 
     async def close(self) -> None:
         """See `Sink.close`."""
@@ -108,6 +162,14 @@ class MemorySink:
 
     async def _before(self, upload: Upload) -> None:  # noqa: ARG002 - its heirs look at it
         await asyncio.sleep(0)
+
+
+async def _read(body: Streamed) -> bytes:
+    async with body.open() as (size, slices):
+        pieces = [piece async for piece in slices]
+    if sum(map(len, pieces)) != size:
+        raise AssertionError("a streamed body has another size than it said")
+    return b"".join(pieces)
 
 
 class GatedSink(MemorySink):

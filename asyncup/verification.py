@@ -18,9 +18,9 @@ from asyncup.events import Event, RowFailed
 from asyncup.flow.interrupt import Interrupt
 from asyncup.model import Checkpoint, Counts, timestamp
 from asyncup.overlap import state_keys
-from asyncup.plan import Plan
 from asyncup.protocols import Observer
 from asyncup.report import COMPLETE, PARTIAL, JobReport, Report, Verdict
+from asyncup.resolved import Plan
 from asyncup.sinks.walk import DirectoryObjects
 
 #: Rows that are compared at a time, where nobody says how many.
@@ -30,7 +30,7 @@ CONCURRENCY = 64
 async def verify(config: Config, observer: Observer, interrupt: Interrupt, *, deep: bool = False) -> Verdict:
     """Compare the rows of a job with the objects below the literal beginning of its template; nothing is changed.
 
-    `deep` reads every object. With `--limit` no extra object is looked for, since not every row is read.
+    `deep` reads every object. With `--limit` and `--shard` no extra object is looked for, since not every row is read.
     """
     begun = time.perf_counter()
     job = Verification(config, observer, interrupt, deep=deep)
@@ -45,6 +45,7 @@ class Verification(Job):
         # there is no level to find: to compare costs less than to read, unless every object is downloaded
         concurrency = config.concurrency or min(CONCURRENCY, config.max_concurrency or CONCURRENCY)
         chosen = replace(config, if_exists="overwrite", max_failures=None, concurrency=concurrency)
+        chosen = replace(chosen, incremental=None, lag=None)  # every row is compared, however often it was sent
         if not deep:  # nothing is sent for a row
             chosen = replace(chosen, max_rate=None, max_bandwidth=None)
         super().__init__(chosen, _WithoutFailures(observer), interrupt)
@@ -55,11 +56,15 @@ class Verification(Job):
         self._found_extra = False
         self._comparing: ComparingSink | None = None
 
+    @property
+    def _is_part(self) -> bool:
+        return self._config.limit is not None or self._config.shard is not None
+
     async def run(self) -> JobReport:
         """See `Job.run`; then look for the objects that no row has."""
         report = await super().run()
         if report.status in (COMPLETE, PARTIAL):
-            self._found_extra = self._config.limit is not None or await self._differences.find_extra(
+            self._found_extra = self._is_part or await self._differences.find_extra(
                 self._is_state, lambda: self._interrupt.draining
             )
         return report
@@ -77,7 +82,7 @@ class Verification(Job):
             extra=found.extra,
             differences=tuple(found.first),
             by_size=self._comparing.by_size if self._comparing is not None else 0,
-            limited=self._config.limit is not None,
+            limited=self._is_part,
             seconds=seconds,
             error=report.error,
             signal=report.signal,
@@ -123,7 +128,7 @@ class Verification(Job):
             key=tuple(column.name for column in source.key.columns),
             destination=self._config.to,
             estimated_rows=source.estimated_rows if self._config.limit is None else self._config.limit,
-            resume_after=None,
+            resumed=False,
             settled_before=0,
             fingerprint={},
             checkpoint=None,

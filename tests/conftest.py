@@ -64,7 +64,7 @@ def nothing_blocks_the_loop(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     with blockbuster_ctx("asyncup") as guard:
         for function in guard.functions.values():
-            # asyncpg looks for ~/.pgpass and certificates itself, on the loop, once for each connection
+            # where TLS is only preferred, asyncpg looks for a certificate of ours itself, once for each connection
             function.can_block_in("asyncpg/connect_utils.py", "_parse_connect_arguments")
             # the loop of a thread that is made for blocking
             function.can_block_in("asyncup/sinks/s3/finding.py", "_look")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from asyncup.errors import StateRefused
-from asyncup.model import Checkpoint, Counts, DeadLetter
+from asyncup.model import Checkpoint, Counts, DeadLetter, Key, Range, Reach
 
 VERSION = 1
 
 
 def to_json(checkpoint: Checkpoint) -> dict[str, Any]:
     """A checkpoint as a JSON object."""
-    return {"version": VERSION, **asdict(checkpoint)}
+    ranges = [
+        {"part": asdict(reach.part), "watermark": reach.watermark, "finished": reach.finished}
+        for reach in checkpoint.ranges
+    ]
+    return {"version": VERSION, **asdict(replace(checkpoint, ranges=())), "ranges": ranges}
 
 
 def from_json(value: Any, location: str) -> Checkpoint:
@@ -27,14 +31,27 @@ def from_json(value: Any, location: str) -> Checkpoint:
         fields = dict(value)
         known = fields.pop("version") == VERSION
         fields["counts"] = Counts(**fields["counts"])
-        if fields["watermark"] is not None:
-            fields["watermark"] = tuple(fields["watermark"])
+        fields["watermark"] = _key(fields["watermark"])
+        fields["ranges"] = tuple(map(_reach, fields.get("ranges", ())))
         checkpoint = Checkpoint(**fields)
     except (ValueError, KeyError, TypeError) as exc:
         raise unreadable(location) from exc
     if not known:
         raise unreadable(location)
     return checkpoint
+
+
+def _reach(value: dict[str, Any]) -> Reach:
+    part = value["part"]
+    return Reach(
+        Range(**{**part, "lower": _key(part["lower"]), "upper": _key(part["upper"])}),
+        _key(value["watermark"]),
+        value["finished"],
+    )
+
+
+def _key(value: list[str | None] | None) -> Key | None:
+    return None if value is None else tuple(value)
 
 
 def unreadable(location: str) -> StateRefused:

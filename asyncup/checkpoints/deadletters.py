@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asyncup.checkpoints.codec import letter_header, letter_line
-from asyncup.checkpoints.files import open_file, sync_folder
+from asyncup.checkpoints.files import open_file, sync_folder, unwritable
 from asyncup.errors import StateLost, StateRefused
 from asyncup.model import DeadLetter
 
@@ -63,14 +64,7 @@ class DeadLetterFile:
             with self._path.open("rb") as file:
                 head = file.readline(LONGEST_HEADER)
                 complete = head.endswith(b"\n")
-                if (
-                    complete
-                    or len(head) == LONGEST_HEADER
-                    or not (_OPENING.startswith(head) or head.startswith(_OPENING))
-                ):
-                    self._check(
-                        head
-                    )  # otherwise it is empty, or the beginning of a line of ours that a crash cut short
+                self._check(head)
                 whole, letters = len(head) if complete else 0, 0
                 if whole and keep:
                     for line in itertools.islice(file, keep):
@@ -91,6 +85,29 @@ class DeadLetterFile:
         self._descriptor = descriptor
         self._size = whole
         self.letters = letters
+
+    def look(self, *, keep: int, makes_folder: bool) -> None:
+        """Refuse what `open` would refuse, and count letters as it does; nothing is made or changed.
+
+        With `makes_folder` the folder will be made before the file.
+
+        Raises:
+            StateRefused: with the reason.
+        """
+        hint, kept = "give another file with --dead-letters", 0
+        try:
+            with open_letters(self._path) as file:
+                self._check(file.readline(LONGEST_HEADER))
+                kept = sum(1 for _ in itertools.islice(file, keep))
+            fault = None if os.access(self._path, os.W_OK) else os.strerror(errno.EACCES)
+        except FileNotFoundError:
+            there = makes_folder or self._path.parent.is_dir()
+            fault = unwritable(self._path.parent) if there else f"there is no folder {self._path.parent}"
+        except OSError as exc:
+            fault = exc.strerror or str(exc)
+        if fault is not None:
+            raise StateRefused("open dead letters", self.location, f"it cannot be written: {fault}", hint)
+        self.letters = kept
 
     async def append(self, letters: Sequence[DeadLetter]) -> None:
         """See `DeadLetterStore.append`."""
@@ -122,6 +139,13 @@ class DeadLetterFile:
         self.letters += len(letters)
 
     def _check(self, head: bytes) -> None:
+        """Refuse a file with such a first line, unless it is ours, empty, or the beginning of a line that a crash cut short."""
+        if (
+            not head.endswith(b"\n")
+            and len(head) < LONGEST_HEADER
+            and (_OPENING.startswith(head) or head.startswith(_OPENING))
+        ):
+            return
         try:
             value = json.loads(head)
             if value["kind"] == KIND and value["job"]["name"] in (self._job["name"], self._job["name"] + TRIAL):

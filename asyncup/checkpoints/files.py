@@ -105,6 +105,24 @@ class StateFolder:
             raise StateRefused("read state", str(self.path), exc.strerror or str(exc), hint) from exc
         return [self._entry(path) for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
 
+    def look(self, name: str) -> Entry:
+        """What is here of a job, whether or not anything was saved. Nothing is made.
+
+        Raises:
+            StateRefused: a run could not keep its state here.
+        """
+        fault = unwritable(self.path)
+        if fault is not None:
+            reason = f"the state folder cannot be used: {fault}"
+            raise StateRefused(
+                "open state", str(self.path), reason, "give a folder that can be written to with --state"
+            )
+        path = self.file(name, ".json")
+        if path.exists():
+            return self._entry(path)
+        letters = str(self.file(name, ".dead-letters.jsonl"))
+        return Entry(name, str(path), letters, holder=_holder(self.file(name, ".lock")))
+
     def _entry(self, path: Path) -> Entry:
         name, letters = unquote(path.stem), str(path.with_suffix(".dead-letters.jsonl"))
         try:
@@ -114,6 +132,16 @@ class StateFolder:
         except (OSError, ValueError):
             return Entry(name, str(path), letters, error=unreadable(str(path)))
         return Entry(checkpoint.name, str(path), letters, checkpoint, _holder(path.with_suffix(".lock")))
+
+
+def unwritable(folder: Path) -> str | None:
+    """Why a folder cannot be written to, or made where it is missing; None when it can. Nothing is made."""
+    found = folder.absolute()
+    while not os.path.lexists(found) and found != found.parent:
+        found = found.parent
+    if not found.is_dir():
+        return f"{found} is no folder"
+    return None if os.access(found, os.W_OK | os.X_OK) else f"permission denied: {found}"
 
 
 def _acquire(lock: FileLock) -> None:

@@ -44,6 +44,7 @@ class StateTable:
         self.fetch = statements.fetch
         self.state = f"{quote(schema)}.{quote(table)}"
         self.letters = f"{quote(schema)}.{quote(table + _LETTERS)}"
+        self._schema = schema
         self._name = f"postgres:{written(schema)}.{written(table)}"
         self._letters_name = f"postgres:{written(schema)}.{written(table + _LETTERS)}"
 
@@ -64,6 +65,49 @@ class StateTable:
             return
         await retrier.run(self.fetch, _CREATE_STATE.format(self.state))
         await retrier.run(self.fetch, _CREATE_LETTERS.format(self.letters))
+
+    async def look(self, name: str, retrier: Retrier) -> Entry:
+        """What the table knows of one job, whether or not anything was saved. Nothing is made.
+
+        Raises:
+            StateRefused: a run could not keep its state here; the hint is the GRANT that is missing.
+            AsyncupError: it cannot be read.
+        """
+        await retrier.run(lambda _: self._check_columns(), None)
+        is_there = await self.exists(retrier)
+        await retrier.run(lambda _: self._check_privileges(is_there=is_there), None)
+        found = await self.entries(retrier) if is_there else []
+        nothing = Entry(name, self.location(name), self.letters_location(name))
+        return next((entry for entry in found if entry.location == nothing.location), nothing)
+
+    async def _check_privileges(self, *, is_there: bool) -> None:
+        """Ask whether the role may do what a run does: write to the tables, or make them.
+
+        Raises:
+            StateRefused: it may not.
+        """
+        given: tuple[str, ...] = (self.state, self.letters)
+        if is_there:
+            asked = (
+                f"has_table_privilege($1::text, '{right}') AND has_table_privilege($2::text, '{right}')"
+                for right in ("SELECT", "INSERT", "UPDATE", "DELETE")
+            )
+            sql = f"SELECT {' AND '.join(asked)}, current_user::text"
+            rights = f"SELECT, INSERT, UPDATE, DELETE ON {self.state}, {self.letters}"
+        else:
+            sql = (
+                "SELECT has_schema_privilege(oid, 'USAGE') AND has_schema_privilege(oid, 'CREATE'), current_user::text "
+                "FROM pg_catalog.pg_namespace WHERE nspname = $1::text"
+            )
+            given, rights = (self._schema,), f"USAGE, CREATE ON SCHEMA {written(self._schema)}"
+        found = await self.fetch(sql, *given)
+        if not found:
+            reason, hint = f'schema "{self._schema}" does not exist', f"CREATE SCHEMA {written(self._schema)};"
+        elif not found[0][0]:
+            reason, hint = "permission denied", f"GRANT {rights} TO {written(found[0][1])};"
+        else:
+            return
+        raise StateRefused("use state", self._name, reason, hint)
 
     async def _check_columns(self) -> None:
         """See that tables that are there are state, before another is made beside them.

@@ -214,25 +214,36 @@ async def entries(documents: Documents, place: str, prefix: str, retrier: Retrie
     """
     found = []
     for key in sorted(await retrier.run(lambda _: _keys(documents, prefix), None)):
-        location = f"{place}/{key}"
-        document = await retrier.run(documents.get, key)
-        if document is None:
-            continue  # it has gone meanwhile
-        name = key.removeprefix(prefix).removesuffix(".json")
-        letters = f"{place}/{key.removesuffix('.json')}.dead-letters/"
-        try:
-            state = LeasedState.decoded(document, location)
-            checkpoint = None if state.checkpoint is None else from_json(state.checkpoint, location)
-        except StateRefused as exc:
-            found.append(Entry(name, location, letters, error=exc))
-            continue
-        holder = state.holder(document)
-        if holder is not None and await asyncio.to_thread(holder.owner.is_dead):
-            holder = None
-        if checkpoint is not None or holder is not None:
-            name = name if checkpoint is None else checkpoint.name
-            found.append(Entry(name, location, letters, checkpoint, holder))
+        entry = await _entry(documents, place, key, key.removeprefix(prefix).removesuffix(".json"), retrier)
+        if entry.checkpoint is not None or entry.holder is not None or entry.error is not None:
+            found.append(entry)
     return found
+
+
+async def look(documents: Documents, place: str, prefix: str, name: str, retrier: Retrier) -> Entry:
+    """What is there of one job, whether or not anything was saved.
+
+    Raises:
+        AsyncupError: it cannot be read.
+    """
+    return await _entry(documents, place, prefix + file_name(name, ".json"), name, retrier)
+
+
+async def _entry(documents: Documents, place: str, key: str, name: str, retrier: Retrier) -> Entry:
+    location = f"{place}/{key}"
+    letters = f"{place}/{key.removesuffix('.json')}.dead-letters/"
+    document = await retrier.run(documents.get, key)
+    if document is None:
+        return Entry(name, location, letters)
+    try:
+        state = LeasedState.decoded(document, location)
+        checkpoint = None if state.checkpoint is None else from_json(state.checkpoint, location)
+    except StateRefused as exc:
+        return Entry(name, location, letters, error=exc)
+    holder = state.holder(document)
+    if holder is not None and await asyncio.to_thread(holder.owner.is_dead):
+        holder = None
+    return Entry(name if checkpoint is None else checkpoint.name, location, letters, checkpoint, holder)
 
 
 async def _keys(documents: Documents, prefix: str) -> list[str]:

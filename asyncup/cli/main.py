@@ -16,7 +16,7 @@ import typer
 import typer.main
 
 import asyncup
-from asyncup.cli import demo, retry, status, sync, verify
+from asyncup.cli import demo, plan, retry, status, sync, verify
 
 if TYPE_CHECKING:
     from asyncup.errors import AsyncupError
@@ -31,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 app.command("sync", help=sync.HELP)(sync.sync)
+app.command("plan", help=plan.HELP)(plan.plan)
 app.command("retry", help=retry.HELP)(retry.retry)
 app.command("verify", help=verify.HELP)(verify.verify)
 app.command("status", help=status.HELP)(status.status)
@@ -142,11 +143,15 @@ def _close(arguments: list[str], error: AsyncupError | None = None, signum: int 
     """Say how a command ended that never began, in the words of that command; returns the exit code."""
     from asyncup.cli.presentation import close
     from asyncup.console.text import Redactor
+    from asyncup.preflight import Preflight
     from asyncup.report import Report, Verdict
 
     command, json = arguments[:1], _given(arguments, "output") == "json"
     if command == ["status"]:
         return status.close_early(_given(arguments, "state"), error, signum, json=json)
+    if command == ["plan"]:
+        found = Preflight(reasons=() if error is None else (error,), signal=signum)
+        return close(found, json=json, redact=Redactor())
     report = Verdict if command == ["verify"] else Report
     return close(report(error=error, signal=signum), json=json, redact=Redactor())
 
@@ -158,7 +163,7 @@ def _usage_error(exc: typer.TyperException, arguments: list[str]) -> int:
         return 2
     from asyncup.errors import UsageError
 
-    known = [name for name in ("sync", "retry", "verify", "status", "demo") if name in arguments[:1]]
+    known = [name for name in ("sync", "plan", "retry", "verify", "status", "demo") if name in arguments[:1]]
     hint = f"asyncup {' '.join([*known, '--help'])} shows what there is"
     error = UsageError("read flags", "command line", message[:1].lower() + message[1:].rstrip("."), hint)
     return _close(arguments, error)

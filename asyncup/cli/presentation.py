@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import traceback
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from asyncup.console.plain import PlainView
+from asyncup.console.preflight import preflight_lines
 from asyncup.console.summary import error_text, gone_line, json_summary, summary_lines
 from asyncup.console.text import Redactor
 from asyncup.console.verdict import verdict_lines
 from asyncup.events import Event
+from asyncup.preflight import Preflight
 from asyncup.report import Report, Verdict
+
+#: What a command came to.
+Outcome: TypeAlias = Report | Verdict | Preflight
 
 PROGRESS = ("auto", "live", "plain", "none")
 
@@ -37,7 +43,7 @@ def open_view(progress: str, redact: Redactor, *, quiet: bool) -> View:
     return PlainView(sys.stderr, redact)
 
 
-def close(report: Report | Verdict, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
+def close(report: Outcome, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
     """Print what is to be said at the end; returns the exit code."""
     if report.error is not None and verbosity >= 2:
         lines = traceback.format_exception(report.error)
@@ -46,9 +52,17 @@ def close(report: Report | Verdict, *, json: bool, redact: Redactor, quiet: bool
         print(redact(line), file=sys.stderr)
     if json:
         print(json_summary(report, redact), flush=True)
-        for line in [] if quiet or isinstance(report, Verdict) else gone_line(report):
+        for line in gone_line(report) if isinstance(report, Report) and not quiet else []:
             print(line, file=sys.stderr)
     elif not quiet:
-        for line in verdict_lines(report) if isinstance(report, Verdict) else summary_lines(report):
+        for line in _last_words(report):
             print(redact(line), flush=True)
     return report.exit_code
+
+
+def _last_words(report: Outcome) -> list[str]:
+    if isinstance(report, Verdict):
+        return verdict_lines(report)
+    if isinstance(report, Preflight):
+        return preflight_lines(report, shutil.get_terminal_size().columns)
+    return summary_lines(report)

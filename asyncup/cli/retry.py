@@ -26,7 +26,7 @@ and nothing was sent; 3 complete, but rows failed again; 130 and 143 interrupted
 _OF_THE_JOB = frozenset(
     (
         *("table", "query", "where", "key", "to", "body", "on_null", "allow_collisions", "if_exists", *OBJECT_OPTIONS),
-        *("name", "limit", "restart", "dead_letters"),
+        *("name", "limit", "restart", "dead_letters", "allow_sort", "incremental", "lag"),
     )
 )
 OPTIONS = tuple(name for name in signature(sync.sync).parameters if name not in _OF_THE_JOB)

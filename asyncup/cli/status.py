@@ -25,7 +25,17 @@ Nothing is changed. How many rows are left is the planner's estimate, where the 
 Exit codes: 0 everything was read; 1 a server cannot be reached; 2 only another configuration mends it, or a checkpoint \
 cannot be read; 130 and 143 interrupted."""
 
-_ACCESS = ("dsn", "endpoint_url", "region", "profile", "addressing", "ca_bundle", "no_sign_request", "attempt_timeout")
+_ACCESS = (
+    "dsn",
+    "password_command",
+    "endpoint_url",
+    "region",
+    "profile",
+    "addressing",
+    "ca_bundle",
+    "no_sign_request",
+    "attempt_timeout",
+)
 
 
 @shares(sync.sync, ("state", *_ACCESS, "output", "verbose", "quiet"))

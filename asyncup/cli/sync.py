@@ -31,12 +31,11 @@ from asyncup.config import (
 from asyncup.errors import AsyncupError, UsageError
 
 if TYPE_CHECKING:
-    from asyncup.cli.presentation import View
+    from asyncup.cli.presentation import Outcome, View
     from asyncup.flow.interrupt import Interrupt
-    from asyncup.report import Report, Verdict
 
 #: What a command does on the event loop, watched by a view, until it is interrupted.
-Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Report | Verdict]]"
+Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Outcome]]"
 
 HELP = """Copy the rows of a Postgres table or query to objects, one row one object.
 
@@ -82,7 +81,20 @@ def sync(
     dsn: Annotated[
         str | None,
         _option(
-            "dsn", "postgresql://user@host:5432/database; else DATABASE_URL, else the PG* variables.", SOURCE, "URI"
+            "dsn",
+            "postgresql://user@host:5432/database, or host=… dbname=… as psql takes it; else DATABASE_URL, else the PG* "
+            "variables.",
+            SOURCE,
+            "DSN",
+        ),
+    ] = None,
+    password_command: Annotated[
+        str | None,
+        _option(
+            "password_command",
+            "A shell command that prints the database's password, run for each connection.",
+            SOURCE,
+            "COMMAND",
         ),
     ] = None,
     table: Annotated[
@@ -100,6 +112,45 @@ def sync(
     ] = None,
     page_size: Annotated[
         str | None, _option("page_size", "Rows per page.", SOURCE, "auto|N", default="auto, by their size")
+    ] = None,
+    readers: Annotated[
+        str | None,
+        _option("readers", "Connections that read a table side by side, in ranges of its key.", SOURCE, "N"),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        _option("shard", "One of n disjoint parts, i from 0: n machines copy a table together.", SOURCE, "I/N"),
+    ] = None,
+    snapshot: Annotated[
+        bool,
+        _option("snapshot", "Read everything as of one instant; such a run cannot be resumed.", SOURCE),
+    ] = False,
+    allow_sort: Annotated[
+        bool,
+        _option(
+            "allow_sort", "Read page by page even where no index gives the pages, so that each sorts or scans.", SOURCE
+        ),
+    ] = False,
+    incremental: Annotated[
+        str | None,
+        _option(
+            "incremental",
+            "Only what is new or changed since the last run, by this column: when a row was written (timestamptz, "
+            "timestamp, date), the transaction that wrote it (xid8), or, for new rows alone, a number from a sequence.",
+            SOURCE,
+            "COLUMN",
+        ),
+    ] = None,
+    lag: Annotated[
+        str | None,
+        _option(
+            "lag",
+            "With --incremental by time: leave the last 5m to the next run, for clocks that differ and transactions that "
+            "the server does not show.",
+            SOURCE,
+            "DURATION",
+            default="as long as open transactions need",
+        ),
     ] = None,
     limit: Annotated[
         str | None,
@@ -151,7 +202,13 @@ def sync(
     ] = False,
     body: Annotated[
         str | None,
-        _option("body", "Column that holds the object, or row: the row as JSON.", OBJECT, "COLUMN|row", default="row"),
+        _option(
+            "body",
+            "Column that holds the object; lo:COLUMN for large objects; or row, the row as JSON.",
+            OBJECT,
+            "COLUMN|lo:COLUMN|row",
+            default="row",
+        ),
     ] = None,
     content_type: Annotated[
         str | None,
@@ -372,7 +429,7 @@ def present(
     progress: str,
     verbosity: int,
     quiet: bool,
-    failed: Callable[[AsyncupError], Report | Verdict] | None = None,
+    failed: Callable[[AsyncupError], Outcome] | None = None,
 ) -> int:
     """Run what `prepare` gives and present it; returns the exit code. No output holds a secret of `dsn`.
 
@@ -404,10 +461,10 @@ def present(
     return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity)
 
 
-def _run(run: Run, view: View) -> Report | Verdict:
+def _run(run: Run, view: View) -> Outcome:
     from asyncup.flow.interrupt import Interrupt
 
-    async def main() -> Report | Verdict:
+    async def main() -> Outcome:
         interrupt = Interrupt()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGINT, signal.SIGTERM):

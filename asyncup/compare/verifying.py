@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from asyncup.compare.index import ObjectIndex
-from asyncup.errors import AsyncupError, Disposition, ObjectDiffers, ObjectMissing
+from asyncup.errors import AsyncupError, BodyRefused, Disposition, ObjectDiffers, ObjectMissing, RowGone
 from asyncup.model import DeadLetter, Likeness, Receipt, Upload
 from asyncup.protocols import Objects
 from asyncup.report import DIFFERENCES, NO_OBJECT, Difference
@@ -47,7 +47,7 @@ class ComparingSink:
             raise ObjectMissing(_OP, upload.key, NO_OBJECT)
         try:
             likeness = await self._objects.compare(upload, listed, deep=self._deep)
-        except ObjectMissing:
+        except (ObjectMissing, BodyRefused, RowGone):  # this row's, where others can be compared
             raise
         except AsyncupError as error:
             error.exhausted = Disposition.ABORT

@@ -14,7 +14,7 @@ from asyncup.console.plain import EventFilter, headline
 from asyncup.console.rates import RateMeter, Rates
 from asyncup.console.text import Redactor, count, duration, size
 from asyncup.events import Draining, Event, Finished, Planned, Progress
-from asyncup.plan import Plan
+from asyncup.resolved import Plan
 
 
 class LiveView:

@@ -8,7 +8,7 @@ from typing import TextIO
 from asyncup.console.rates import RateMeter
 from asyncup.console.text import Redactor, count, duration, plural, shown, size
 from asyncup.events import Draining, Event, Finished, Listing, Notice, Planned, Progress, RowFailed, Waiting
-from asyncup.plan import Plan
+from asyncup.resolved import Plan
 
 LINE_SECONDS = 5.0
 #: Failed rows that are shown one by one; all of them are in the dead-letter file.
@@ -45,7 +45,7 @@ def event_line(event: Event) -> str | None:
         key = ", ".join("NULL" if part is None else part for part in letter.key)
         return f"row ({key}) failed: {letter.message}"
     if isinstance(event, Notice):
-        return f"warning: {event.message}"
+        return event.message if event.is_routine else f"warning: {event.message}"
     if isinstance(event, Draining):
         return (
             f"{event.signal}: reading has stopped; {plural(event.in_flight, 'request')} in flight may finish within "

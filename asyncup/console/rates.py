@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from asyncup.events import Progress
-from asyncup.plan import Plan
+from asyncup.resolved import Plan
 
 WINDOW_SECONDS = 5.0
 

@@ -41,10 +41,16 @@ def _lines(standing: Standing) -> list[str]:
         left = "an unknown number of rows" if standing.left is None else f"about {plural(standing.left, 'row')}"
         watermark = checkpoint.watermark
         behind = f" behind the key ({shown(', '.join(map(str, watermark)))})" if watermark is not None else ""
+        if checkpoint.ranges:
+            behind = f" in {count(len(checkpoint.ranges) - checkpoint.finished_ranges)} of {plural(len(checkpoint.ranges), 'range')}"
         lines.append(f"  left: {left}{behind}{'' if standing.left is None else ', as the planner estimates'}")
+    mark = checkpoint.mark
+    if "rule" in mark:
+        since = f"from {mark['column']} = {mark['lo']}" if mark.get("lo") is not None else f"by {mark['column']}"
+        lines.append(f"  read {shown(since)} up to {shown(str(mark.get('hi')))}")
     if standing.dead_letters is not None:
         lines.append(f"  the failed rows are in {shown(standing.dead_letters)}")
-    what = "goes on" if not checkpoint.finished else "copies every row anew"
+    what = "goes on" if not checkpoint.finished else "copies every row anew" if not mark else "copies what is new"
     if checkpoint.finished and standing.dead_letters is not None:
         what = "sends the failed rows again"
     return [*lines, *running, f"  this {what}, with connections as before:", f"    {standing.command}"]

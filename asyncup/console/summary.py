@@ -7,10 +7,9 @@ import shlex
 from typing import Any, Protocol
 
 from asyncup.console.text import Redactor, count, duration, error_lines, plural, size
+from asyncup.preflight import Preflight
+from asyncup.pricing import DOLLARS_PER_1000_PUTS, PRICED_FOR
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report, Verdict
-
-#: S3 Standard in us-east-1, US dollars for 1,000 PUT requests (https://aws.amazon.com/s3/pricing/).
-DOLLARS_PER_1000_PUTS = 0.005
 
 #: Fields whose values are words of ours.
 _OURS = frozenset({"status", "type", "op", "kind"})
@@ -82,9 +81,10 @@ def gone_line(report: Report) -> list[str]:
     return [f"{count(gone)} {be} gone: deleted, or no longer selected by --where or --query"] if gone else []
 
 
-def error_text(report: Report | Verdict) -> list[str]:
-    """The error that ended the run, or nothing."""
-    return [] if report.error is None else error_lines(report.error)
+def error_text(report: Report | Verdict | Preflight) -> list[str]:
+    """The error that ended the run, or every reason why it would not begin, or nothing."""
+    errors = report.reasons if isinstance(report, Preflight) else (report.error,)
+    return [line for error in errors if error is not None for line in error_lines(error)]
 
 
 def _requests(job: JobReport) -> str:
@@ -93,7 +93,7 @@ def _requests(job: JobReport) -> str:
     )
     if job.priced:
         dollars = job.attempts / 1000 * DOLLARS_PER_1000_PUTS
-        line += f"; about ${dollars:,.2f} at ${DOLLARS_PER_1000_PUTS} for 1,000 (S3 Standard, us-east-1)"
+        line += f"; about ${dollars:,.2f} at ${DOLLARS_PER_1000_PUTS} for 1,000 ({PRICED_FOR})"
     return line
 
 

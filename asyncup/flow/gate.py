@@ -90,6 +90,12 @@ class Gate:
         for _, rate, has_size in self._rates:
             await rate.pass_through(size if has_size else 1)
 
+    def charge(self, size: int) -> None:
+        """An upload of which nobody knew the size had so many bytes."""
+        for _, rate, has_size in self._rates:
+            if has_size:
+                rate.charge(size)
+
     def failed(self, error: AsyncupError, account: Account | None) -> None:
         """Count an attempt that has no receipt, unless nothing was sent."""
         if not error.attempts:

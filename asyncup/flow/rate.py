@@ -71,6 +71,10 @@ class Turnstile:
         self._bucket.take(now, cost)
         return True
 
+    def charge(self, cost: float) -> None:
+        """What has passed already costs more than it paid: those behind it wait for that."""
+        self._bucket.take(self._clock(), cost)
+
     async def pass_through(self, cost: float = 1.0) -> None:
         """Wait for one's turn and take it."""
         if self.enter(cost):

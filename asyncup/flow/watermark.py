@@ -2,12 +2,13 @@
 
 Rows are tracked when they are read, in key order, before anything can reorder them. A ticket stands for a run of
 consecutive rows, not for one, so a row costs two integer operations and no object; the watermark therefore moves
-in steps of a ticket's size.
+in steps of a ticket's size. Where a source is read in ranges, each has a track of its own.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from asyncup.model import Counts, DeadLetter, Key, Outcome
 
@@ -20,10 +21,10 @@ TICKET_BYTES = 4 << 20
 class Ticket:
     """A run of consecutive rows, the last of them with `last_key`, of which `open` are not settled yet."""
 
-    __slots__ = ("_watermark", "bytes", "last_key", "letters", "open", "outcomes")
+    __slots__ = ("_track", "bytes", "last_key", "letters", "open", "outcomes")
 
-    def __init__(self, watermark: Watermark, rows: int, last_key: Key) -> None:
-        self._watermark = watermark
+    def __init__(self, track: Track, rows: int, last_key: Key) -> None:
+        self._track = track
         self.last_key = last_key
         self.open = rows
         self.outcomes = [0] * len(Outcome)
@@ -41,7 +42,7 @@ class Ticket:
         self.bytes += size
         self.open -= 1
         if not self.open:
-            self._watermark.advance()
+            self._track.advance()
         elif self.open < 0:
             raise AssertionError("a ticket was settled more often than it has rows")
 
@@ -50,18 +51,44 @@ class Ticket:
         return Counts(put, skipped, failed, self.bytes)
 
 
-class Watermark:
-    """Tickets in key order, and how far the settled ones reach without a gap.
+class StreamTicket:
+    """The ticket of one row, which gives back what the row has had to itself once it is settled, told of its bytes."""
 
-    `position` is the watermark and `counts` covers exactly the rows up to it, both beginning with what a checkpoint
-    held. `letters` are those of the failed rows among them that nobody has taken away yet.
-    """
+    __slots__ = ("_give_back", "_ticket")
 
-    def __init__(self, position: Key | None = None, counts: Counts | None = None) -> None:
-        self.position = position
-        self.counts = self._before = counts or Counts()
-        self.letters: list[DeadLetter] = []
+    def __init__(self, ticket: Ticket, give_back: Callable[[int], None]) -> None:
+        self._ticket = ticket
+        self._give_back = give_back
+
+    def fail(self, letter: DeadLetter) -> None:
+        """See `Ticket.fail`."""
+        self._ticket.fail(letter)
+        self._give_back(0)
+
+    def settle(self, outcome: Outcome, size: int = 0) -> None:
+        """See `Ticket.settle`."""
+        self._ticket.settle(outcome, size)
+        self._give_back(size)
+
+
+class Track:
+    """The tickets of one range in key order; `position` is how far the settled ones reach without a gap."""
+
+    def __init__(self, watermark: Watermark, position: Key | None) -> None:
+        self._watermark = watermark
         self._tickets: deque[Ticket] = deque()
+        self.position = position
+        self.is_read = False
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every row of the range was read (`is_read`, whoever reads says so) and is settled."""
+        return self.is_read and not self._tickets
+
+    @property
+    def tickets(self) -> tuple[Ticket, ...]:
+        """Those that the watermark has not passed."""
+        return tuple(self._tickets)
 
     def track(self, rows: int, last_key: Key) -> Ticket:
         """A ticket for the next `rows` rows in key order, the last of which has `last_key`."""
@@ -69,27 +96,54 @@ class Watermark:
         self._tickets.append(ticket)
         return ticket
 
-    def open_letters(self) -> list[DeadLetter]:
-        """The letters of rows that the watermark has not passed; a run that resumes sends these rows again."""
-        return [letter for ticket in self._tickets for letter in ticket.letters]
-
-    def settled(self) -> Counts:
-        """What was settled since this watermark began, whether it has passed it or not."""
-        return sum((ticket.counts() for ticket in self._tickets), self.counts) - self._before
-
-    @property
-    def open(self) -> int:
-        """Rows that were tracked and are not settled."""
-        return sum(ticket.open for ticket in self._tickets)
-
     def advance(self) -> None:
         """Move over the settled tickets at the head; called by a ticket when its last row is settled."""
         tickets = self._tickets
         while tickets and not tickets[0].open:
             ticket = tickets.popleft()
             self.position = ticket.last_key
-            self.counts += ticket.counts()
-            self.letters += ticket.letters
+            self._watermark.passed(ticket)
 
     def __repr__(self) -> str:
-        return f"<Watermark {self.position}, {len(self._tickets)} tickets, {self.open} rows open>"
+        return f"<Track {self.position}, {len(self._tickets)} tickets>"
+
+
+class Watermark:
+    """The tracks of a job, and what they have passed together.
+
+    `counts` covers exactly the rows up to the tracks' positions, beginning with what a checkpoint held. `letters` are
+    those of the failed rows among them that nobody has taken away yet.
+    """
+
+    def __init__(self, counts: Counts | None = None) -> None:
+        self.counts = self._before = counts or Counts()
+        self.letters: list[DeadLetter] = []
+        self.tracks: list[Track] = []
+
+    def begin(self, position: Key | None = None) -> Track:
+        """A track for one more range, settled up to `position`."""
+        track = Track(self, position)
+        self.tracks.append(track)
+        return track
+
+    def passed(self, ticket: Ticket) -> None:
+        """A track has moved over the ticket."""
+        self.counts += ticket.counts()
+        self.letters += ticket.letters
+
+    def open_letters(self) -> list[DeadLetter]:
+        """The letters of rows that the watermark has not passed; a run that resumes sends these rows again."""
+        return [letter for track in self.tracks for ticket in track.tickets for letter in ticket.letters]
+
+    def settled(self) -> Counts:
+        """What was settled since this watermark began, whether it has passed it or not."""
+        open_tickets = (ticket for track in self.tracks for ticket in track.tickets)
+        return sum((ticket.counts() for ticket in open_tickets), self.counts) - self._before
+
+    @property
+    def open(self) -> int:
+        """Rows that were tracked and are not settled."""
+        return sum(ticket.open for track in self.tracks for ticket in track.tickets)
+
+    def __repr__(self) -> str:
+        return f"<Watermark {self.counts.rows} rows, {self.tracks}, {self.open} rows open>"

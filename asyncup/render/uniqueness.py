@@ -65,6 +65,13 @@ def is_lossless(placeholder: Placeholder, base: str) -> bool:
     return False
 
 
+def unique_key(template: Template, shape: RowShape, unique_keys: Sequence[Collection[str]]) -> Collection[str] | None:
+    """The first of these keys whose every column the template renders without loss; None where there is none."""
+    types = {column.name: column.base for column in shape.columns}
+    faithful = {hole.name for hole in template.placeholders if is_lossless(hole, types[hole.name])}
+    return next((key for key in unique_keys if set(key) <= faithful), None)
+
+
 def check_uniqueness(template: Template, shape: RowShape, unique_keys: Sequence[Collection[str]]) -> None:
     """Refuse a template under which two rows could have one object key.
 
@@ -77,7 +84,7 @@ def check_uniqueness(template: Template, shape: RowShape, unique_keys: Sequence[
     hint = f"{wish}, or allow later rows to overwrite earlier ones with --allow-collisions"
     types = {column.name: column.base for column in shape.columns}
     faithful = {hole.name for hole in template.placeholders if is_lossless(hole, types[hole.name])}
-    if not any(set(key) <= faithful for key in unique_keys):
+    if unique_key(template, shape, unique_keys) is None:
         reason = "it names no unique key of the source completely"
         named = next((key for key in unique_keys if set(key) <= set(template.names)), None)
         if named is not None:

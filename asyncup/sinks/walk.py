@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 
 from asyncup.errors import DestinationRefused, ObjectMissing, RowRefused
-from asyncup.model import Likeness, Listed, Upload
+from asyncup.model import Likeness, Listed, Streamed, Upload
 from asyncup.sinks.directory import is_part
 
 #: Files of one page.
@@ -47,9 +47,23 @@ class DirectoryObjects:
     async def compare(self, upload: Upload, listed: Listed, *, deep: bool = False) -> Likeness | str:
         """See `Objects.compare`. A file has no checksum, and is near: its bytes are read, `deep` or not."""
         del deep
+        if isinstance(upload.body, Streamed):
+            return await self._compare_slices(upload.key, upload.body, listed)
         if listed.size != len(upload.body):
-            return f"it has {listed.size:,} bytes, and the row {len(upload.body):,}"
-        return await asyncio.to_thread(self._compare, upload)
+            return _sizes(listed.size, len(upload.body))
+        return await asyncio.to_thread(self._compare, upload.key, upload.body, 0, listed.size)
+
+    async def _compare_slices(self, key: str, body: Streamed, listed: Listed) -> Likeness | str:
+        async with body.open() as (size, slices):
+            if listed.size != size:
+                return _sizes(listed.size, size)
+            done = 0
+            async for piece in slices:
+                found = await asyncio.to_thread(self._compare, key, piece, done, size)
+                if found is not Likeness.BYTES:
+                    return found
+                done += len(piece)
+        return Likeness.BYTES
 
     def _page(self, files: Iterator[Listed]) -> list[Listed]:
         try:
@@ -68,22 +82,29 @@ class DirectoryObjects:
             raise RowRefused("look at", key, exc.strerror or str(exc)) from exc
         return None if stat.S_ISDIR(found.st_mode) else Listed(key, found.st_size)
 
-    def _compare(self, upload: Upload) -> Likeness | str:
-        view, done = memoryview(upload.body), 0
+    def _compare(self, key: str, body: bytes, begin: int, size: int) -> Likeness | str:
+        """Compare a file of `size` bytes with what a body has from `begin` on."""
+        view, done = memoryview(body), 0
         try:
-            with open(self._path(upload.key), "rb") as file:
-                while chunk := file.read(_CHUNK):
+            with open(self._path(key), "rb") as file:
+                file.seek(begin)
+                while done < len(view) and (chunk := file.read(min(_CHUNK, len(view) - done))):
                     if view[done : done + len(chunk)] != chunk:
                         return "its bytes differ from the row's"
                     done += len(chunk)
+                is_longer = begin + done == size and file.read(1)
         except (FileNotFoundError, NotADirectoryError) as exc:
-            raise ObjectMissing("read", upload.key, "the file has gone since it was listed") from exc
+            raise ObjectMissing("read", key, "the file has gone since it was listed") from exc
         except OSError as exc:
-            raise RowRefused("read", upload.key, exc.strerror or str(exc)) from exc
-        return Likeness.BYTES if done == len(view) else "its bytes differ from the row's"
+            raise RowRefused("read", key, exc.strerror or str(exc)) from exc
+        return "its bytes differ from the row's" if is_longer or done < len(view) else Likeness.BYTES
 
     def _path(self, key: str) -> str:
         return os.path.join(self._root, *key.split("/"))
+
+
+def _sizes(size: int, wanted: int) -> str:
+    return f"it has {size:,} bytes, and the row {wanted:,}"
 
 
 def _files(root: str, prefix: str) -> Iterator[Listed]:

@@ -55,6 +55,20 @@ FROM pg_index WHERE indrelid = $1 AND indisunique AND indisvalid AND indpred IS 
 ORDER BY indisprimary DESC, indnkeyatts, indexrelid
 """
 
+# A partition stands for itself where the role may read it, where row security would say no other thing than the parent's,
+# and where its columns lie as the parent's do and are not computed in a way of its own, so that a row is the same text.
+_LEAVES = """
+SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS sql,
+       c.relkind IN ('r', 'f') AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+       AND NOT c.relrowsecurity
+       AND (SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
+            WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
+         = (SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
+            WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated <> 'v') AS readable
+FROM pg_partition_tree($1::text::regclass) t JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE t.isleaf ORDER BY c.relname, c.oid
+"""
+
 _TYPES = """
 WITH RECURSIVE types(oid, base) AS (
     SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
@@ -123,7 +137,14 @@ async def resolve_table(connection: Connection, name: str) -> Relation:
         unique_keys=await _unique_keys(connection, table["oid"], columns) if is_table else (),
         is_query=not is_table,
         database=await _database(connection),
+        leaves=await leaves_of(connection, table["sql"]) if table["kind"] == "p" else {},
     )
+
+
+async def leaves_of(connection: Connection, sql: str) -> dict[int, str | None]:
+    """The partitions of a partitioned table: see `Relation.leaves`."""
+    found = await connection.fetch(_LEAVES, sql)
+    return {leaf["oid"]: leaf["sql"] if leaf["readable"] else None for leaf in found}
 
 
 async def _nearest_table(connection: Connection, name: str) -> str:

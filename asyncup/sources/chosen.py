@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Protocol
 
-from asyncup.model import Key, Page, Row, RowShape
+from asyncup.model import WHOLE, Key, Page, Range, Row, RowShape, Streamed
 
 #: The place of a row that was not found; those that were have theirs from 1.
 _GONE = 0
@@ -29,6 +29,8 @@ class Rows(Protocol):
 
     async def body(self, row: Row) -> bytes | None: ...
 
+    def stream(self, row: Row, window: int) -> Streamed: ...
+
     async def close(self) -> None: ...
 
 
@@ -45,7 +47,11 @@ class ChosenRows:
         self.page_bytes = source.page_bytes
         self.gone = 0
 
-    async def pages(self, after: Key | None) -> AsyncGenerator[Page, None]:  # noqa: ARG002 - the keys know no order
+    async def pages(
+        self,
+        after: Key | None,  # noqa: ARG002 - the keys know no order
+        part: Range = WHOLE,  # noqa: ARG002 - and no bounds
+    ) -> AsyncGenerator[Page, None]:
         """See `Source.pages`; all rows, once: there is no checkpoint to go on from."""
         while keys := await self._take(self._source.page_rows):
             page = [Page(self._placed(keys, await self._source.chosen(keys)))]
@@ -57,6 +63,10 @@ class ChosenRows:
         if body is None:
             self.gone += 1
         return body
+
+    def stream(self, row: Row, window: int) -> Streamed:
+        """See `Source.stream`. A row that was not there has no size, and so is none of these."""
+        return self._source.stream(row, window)
 
     async def close(self) -> None:
         """See `Source.close`."""

@@ -12,15 +12,20 @@ that are NULL, each phase paged by the columns that are not.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from asyncup.errors import SourceRefused
-from asyncup.model import Column, Key
+from asyncup.model import WHOLE, Column, Key, Range
 from asyncup.names import quote
+from asyncup.sources.bodies import Body
 
 #: More nullable key columns than this would make too many phases.
 MAX_NULLABLE = 3
+
+#: Of a composite value IS NULL and IS NOT NULL ask each field, so that one with some NULLs is neither; an index serves
+#: these as well. Source: https://www.postgresql.org/docs/current/functions-comparison.html
+_NULL, _SET = "IS NOT DISTINCT FROM NULL", "IS DISTINCT FROM NULL"
 
 #: The row at the cursor, read once more; a row with the same key as the one before it.
 AGAIN, TWICE = 1, 2
@@ -38,6 +43,8 @@ class Relation:
         unique_keys: column names of each unique, complete, NOT NULL index; the primary key first.
         is_query: True when its uniqueness cannot be looked up.
         database: the database it lives in, and the identifier of its cluster where the role may see that.
+        leaves: the partitions of a partitioned table by oid, with the name of each as SQL writes it; None where it cannot be
+            read by itself.
     """
 
     label: str
@@ -47,6 +54,7 @@ class Relation:
     unique_keys: tuple[tuple[str, ...], ...]
     is_query: bool
     database: str
+    leaves: Mapping[int, str | None] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,6 +78,26 @@ class Statement:
 
     sql: str
     arguments: tuple[str | int | Key, ...] = ()
+
+
+def several(label: str, key: Key) -> SourceRefused:
+    """The refusal of a key that several rows have."""
+    return SourceRefused(
+        "read",
+        label,
+        f"several rows have the key ({', '.join(str(part) for part in key)}); one would overwrite or hide another",
+        "give a --key whose columns together are different for every row",
+    )
+
+
+def null_in_key(relation: Relation, key: KeyChoice) -> SourceRefused:
+    """The refusal of a key that is NULL in some rows, where no index says in which."""
+    return SourceRefused(
+        "choose key",
+        relation.label,
+        f"some rows have NULL in the key ({', '.join(column.name for column in key.columns)}); they would never be read",
+        "give a --key that is never NULL, or leave those rows out with --where",
+    )
 
 
 def choose_key(relation: Relation, requested: Sequence[str] | None) -> KeyChoice:
@@ -120,7 +148,11 @@ class Keyset:
     """The statements that page through one relation.
 
     `columns` are the columns that templates need, `body` is the body's column, None for the whole row as JSON.
-    `conditions` are SQL that every row has to meet, each fit to stand in brackets (`embeddable`).
+    `conditions` are SQL that every row has to meet, each fit to stand in brackets (`embeddable`);
+    `shard` is one more, of which the planner's estimates know nothing. `nulls_first` says for
+    each key column whether the index that serves has NULLs first; no phase has both, so the order stays the same.
+    `utf8` says that the database's texts are in UTF-8; `large_object` that the body is the large object whose oid its column holds; `unread`, that bodies are not looked
+    at, and all deferred.
     """
 
     relation: Relation
@@ -128,6 +160,11 @@ class Keyset:
     columns: tuple[Column, ...]
     body: str | None
     conditions: tuple[str, ...] = ()
+    shard: str | None = None
+    nulls_first: tuple[bool, ...] = ()
+    large_object: bool = False
+    unread: bool = False
+    utf8: bool = False
 
     @property
     def phases(self) -> tuple[tuple[bool, ...], ...]:
@@ -142,8 +179,17 @@ class Keyset:
         """The phase in which the row with that key is read."""
         return self.phases.index(tuple(part is None for part in key))
 
-    def page(self, phase: int, after: Key | None, limit: int, inline: int) -> Statement:
-        """The next `limit` rows of a phase behind `after`, with bodies of up to `inline` bytes.
+    def within(self, leaf: int | None) -> Keyset:
+        """The same for one partition, through its parent where it cannot be read by itself; None for all of the relation."""
+        if leaf is None:
+            return self
+        sql = self.relation.leaves.get(leaf)
+        if sql is None:
+            return replace(self, conditions=(*self.conditions, f"{quote(self.relation.alias)}.tableoid = {leaf}"))
+        return replace(self, relation=replace(self.relation, sql=sql))
+
+    def page(self, phase: int, after: Key | None, limit: int, inline: int, part: Range = WHOLE) -> Statement:
+        """The next `limit` rows of a phase behind `after` and within the bounds of `part`, bodies of `inline` bytes at most.
 
         Each row is: the key's texts, the columns' texts, the body's size, the body. Where no index proves the key
         unique, the row at `after` is read once more, so that a second row with the same key does not fall between two
@@ -156,14 +202,26 @@ class Keyset:
         pairs = list(zip(self.key.columns, nulls, strict=True))
         present = [column for column, null in pairs if not null]
         arguments: list[str | int] = [inline]
-        conditions = [f"{self._column(column.name)} IS NULL" for column, null in pairs if null]
+
+        def given(key: Key) -> str:
+            """A key, given as arguments."""
+            casts = []
+            for column, text in zip(present, (text for text in key if text is not None), strict=True):
+                arguments.append(text)
+                casts.append(f"${len(arguments)}::text::{column.type}")
+            return ", ".join(casts)
+
+        conditions = [f"{self._column(column.name)} {_NULL}" for column, null in pairs if null]
         if self.key.proven:
-            conditions += [f"{self._column(column.name)} IS NOT NULL" for column in present if not column.not_null]
+            conditions += [f"{self._column(column.name)} {_SET}" for column in present if not column.not_null]
         left, right = ", ".join(self._column(column.name) for column in present), ""
         if after is not None:
-            right = ", ".join(f"${number}::text::{column.type}" for number, column in enumerate(present, 2))
+            right = given(after)
             conditions.append(f"({left}) {'>' if self.key.proven else '>='} ({right})")
-            arguments += [part for part in after if part is not None]
+        elif part.lower is not None:
+            conditions.append(f"({left}) >= ({given(part.lower)})")
+        if part.upper is not None:
+            conditions.append(f"({left}) < ({given(part.upper)})")
         conditions += self._conditions()
         inner = self._selected()
         outer, window = [f"p.{name.rpartition(' AS ')[2]}" for name in inner], ""
@@ -171,14 +229,52 @@ class Keyset:
             inner += [f"{self._column(column.name)} AS v{n}" for n, column in enumerate(present)]
             flag, window = _repeated(len(present), right)
             outer.append(flag)
-        inner.append(f"{self._body()} AS body")
+        # the row at the cursor may be one whose body cannot be made
+        behind = f"({left}) > ({right})" if right and not self.key.proven else None
+        inner.append(self._body.selected(unread=self.unread, where=behind))
         return Statement(
-            f"SELECT {', '.join(outer)}, octet_length(p.body), "
-            "CASE WHEN octet_length(p.body) <= $1::int THEN p.body END\n"
+            f"SELECT {', '.join(outer)}, {self._body.cut(unread=self.unread)}\n"
             f"FROM (SELECT {', '.join(inner)}\nFROM {self.relation.sql} AS {quote(self.relation.alias)}"
             + (f"\nWHERE {' AND '.join(conditions)}" if conditions else "")
-            + f"\nORDER BY {left}\nLIMIT {limit}) AS p{window}",
+            + f"\nORDER BY {self._order()}\nLIMIT {limit}) AS p{window}",
             tuple(arguments),
+        )
+
+    def at_once(self, limit: int | None, piece: int) -> Statement:
+        """All rows in key order, for a relation whose key is not proven; each row as pieces of its body, from the first.
+
+        Each piece is as a row of `page`, but for the column before the size: 0 or `TWICE` for the first piece of a body, and
+        minus its number, from 1, for those behind it. `piece` is how many bytes each has at most. Rows with NULL in the
+        key come before all others. What the relation gives is asked for once: it may be another thing each time. Only its
+        own columns are sorted; bodies are made behind that, one at a time, whole in the server's memory, where a piece
+        costs no more than its bytes.
+        """
+        alias, inner = quote(self.relation.alias), "whole" if self.relation.alias != "whole" else "whole_"
+        flag = "asyncup_twice"
+        while flag in self.relation.names:
+            flag += "_"
+        key = [self._column(column.name) for column in self.key.columns]
+        order = f"({' OR '.join(f'{column} {_NULL}' for column in key)}) DESC, {', '.join(key)}"
+        before = ", ".join(f"lag({column}) OVER w" for column in key)
+        where = self._where()
+        ordered = (
+            f"SELECT {alias}.*, CASE WHEN ({', '.join(key)}) = ({before}) THEN {TWICE} ELSE 0 END AS {flag}\n"
+            f"FROM {self.relation.sql} AS {alias}{where}\nWINDOW w AS (ORDER BY {order})\nORDER BY {order}\n"
+            + (f"LIMIT {limit}" if limit is not None else "OFFSET 0")
+        )
+        texts, body, source = self._selected(), self._body.whole, f"({ordered}) AS {alias}"
+        if self.body is None:
+            names = ", ".join(self._column(name) for name in self.relation.names)
+            source += f"\nCROSS JOIN LATERAL (SELECT {names}) AS {inner}"
+            body = f"convert_to(row_to_json({inner}.*)::text, 'UTF8')"
+        made = (
+            f"SELECT {', '.join(texts)}, {alias}.{flag} AS twice, {body} || ''::bytea AS body\nFROM {source}\nOFFSET 0"
+        )
+        outer = ", ".join(f"p.{text.rpartition(' AS ')[2]}" for text in texts)
+        return Statement(
+            f"SELECT {outer}, CASE WHEN g.n = 0 THEN p.twice ELSE -g.n END, octet_length(p.body), "
+            f"substring(p.body, g.n * {piece} + 1, {piece})\nFROM ({made}) AS p\n"
+            f"CROSS JOIN LATERAL generate_series(0, coalesce((octet_length(p.body) - 1) / {piece}, 0)) AS g(n)"
         )
 
     def chosen(self, keys: Sequence[Key], inline: int) -> Statement:
@@ -200,11 +296,10 @@ class Keyset:
         keys_given = [f"{given}.k{n}" for n in places]
         columns = [f"{self._column(column.name)}::text AS c{n}" for n, column in enumerate(self.columns)]
         outer = [f"p.k{n}" for n in places] + [f"p.c{n}" for n in range(len(columns))]
-        where = f"\nWHERE {' AND '.join(self._conditions())}" if self.conditions else ""
+        where = self._where()
         return Statement(
-            f"SELECT {', '.join(outer)}, p.place, octet_length(p.body), "
-            "CASE WHEN octet_length(p.body) <= $1::int THEN p.body END\n"
-            f"FROM (SELECT {', '.join([*keys_given, *columns])}, {given}.place, {self._body()} AS body\n"
+            f"SELECT {', '.join(outer)}, p.place, {self._body.cut(unread=self.unread)}\n"
+            f"FROM (SELECT {', '.join([*keys_given, *columns])}, {given}.place, {self._body.selected(unread=self.unread)}\n"
             f"FROM unnest({', '.join(f'${n}::text[]' for n in range(2, len(places) + 2))}) WITH ORDINALITY "
             f"AS {given}({', '.join(f'k{n}' for n in places)}, place)\n"
             f"JOIN (SELECT * FROM {self.relation.sql} AS {alias}{where}) AS {alias} ON {' AND '.join(conditions)}\n"
@@ -212,33 +307,57 @@ class Keyset:
             (inline, *zip(*keys, strict=True)),
         )
 
+    def sampled(self, share: float, most: int) -> Statement:
+        """The keys of rows in a random `share` of a table's blocks (a percentage), in key order; the same ones every time.
+
+        Source: https://www.postgresql.org/docs/current/sql-select.html, `TABLESAMPLE`.
+        """
+        where = self._where()
+        columns = [self._column(column.name) for column in self.key.columns]
+        return Statement(
+            f"SELECT {', '.join(f'{column}::text' for column in columns)}\n"
+            f"FROM {self.relation.sql} AS {quote(self.relation.alias)} TABLESAMPLE SYSTEM ({share:.10f}) REPEATABLE (0)"
+            f"{where}\nORDER BY {', '.join(columns)}\nLIMIT {most}"
+        )
+
     def one_body(self, key: Key) -> Statement:
         """The body of the row with that key."""
+        source, arguments = self._one(key)
+        return Statement(f"SELECT {self._body.whole}\nFROM {source}", arguments)
+
+    def slices(self, key: Key, length: int) -> Statement:
+        """The size of that body and a slice of it in each row, in order; no row where there is no body."""
+        source, arguments = self._one(key)
+        return Statement(self._body.slices(source, length), arguments)
+
+    def without_bodies(self) -> Keyset:
+        """The same, with pages on which every body is deferred, and none looked at."""
+        return replace(self, unread=True)
+
+    def _one(self, key: Key) -> tuple[str, tuple[str, ...]]:
+        """What stands behind FROM for the row with that key, and the arguments."""
         conditions, arguments = [], []
         for column, part in zip(self.key.columns, key, strict=True):
             if part is None:
-                conditions.append(f"{self._column(column.name)} IS NULL")
+                conditions.append(f"{self._column(column.name)} {_NULL}")
             else:
                 arguments.append(part)
                 conditions.append(f"{self._column(column.name)} = ${len(arguments)}::text::{column.type}")
         conditions += self._conditions()
-        return Statement(
-            f"SELECT {self._body()}\nFROM {self.relation.sql} AS {quote(self.relation.alias)}\n"
-            f"WHERE {' AND '.join(conditions)}",
-            tuple(arguments),
-        )
+        alias = quote(self.relation.alias)
+        return f"{self.relation.sql} AS {alias}\nWHERE {' AND '.join(conditions)}", tuple(arguments)
 
     def null_keys(self) -> Statement:
         """One row if any key column of the relation is NULL; for relations whose key is not proven."""
-        conditions = " OR ".join(f"{self._column(column.name)} IS NULL" for column in self.key.columns)
+        conditions = " OR ".join(f"{self._column(column.name)} {_NULL}" for column in self.key.columns)
         return Statement(
             f"SELECT 1 FROM {self.relation.sql} AS {quote(self.relation.alias)}\n"
             f"WHERE {' AND '.join([f'({conditions})', *self._conditions()])}\nLIMIT 1"
         )
 
     def everything(self) -> Statement:
-        """All rows without a limit, to ask the planner how many there are."""
-        where = f"\nWHERE {' AND '.join(self._conditions())}" if self.conditions else ""
+        """All rows of all shards without a limit, to ask the planner how many there are."""
+        where = replace(self, shard=None)._where()  # noqa: SLF001 - of the same kind
         return Statement(f"SELECT 1 FROM {self.relation.sql} AS {quote(self.relation.alias)}{where}")
 
     def behind(self, after: Key) -> Statement | None:
@@ -251,8 +370,21 @@ class Keyset:
         joint = "AND" if self.conditions else "WHERE"
         return Statement(f"{everything}\n{joint} ({left}) > ({right})", tuple(part or "" for part in after))
 
+    def _order(self) -> str:
+        """All columns of the key, those too that are NULL in a phase: without them an index has another order."""
+        first = self.nulls_first or (False,) * len(self.key.columns)
+        return ", ".join(
+            self._column(column.name) + " NULLS FIRST" * null
+            for column, null in zip(self.key.columns, first, strict=True)
+        )
+
     def _conditions(self) -> list[str]:
-        return [f"(\n{condition}\n)" for condition in self.conditions]
+        conditions = self.conditions if self.shard is None else (*self.conditions, self.shard)
+        return [f"(\n{condition}\n)" for condition in conditions]
+
+    def _where(self) -> str:
+        conditions = self._conditions()
+        return f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
 
     def _column(self, name: str) -> str:
         return f"{quote(self.relation.alias)}.{quote(name)}"
@@ -261,14 +393,12 @@ class Keyset:
         keys = [f"{self._column(column.name)}::text AS k{n}" for n, column in enumerate(self.key.columns)]
         return keys + [f"{self._column(column.name)}::text AS c{n}" for n, column in enumerate(self.columns)]
 
-    def _body(self) -> str:
-        """The body as bytes, so that the client never decodes and encodes text."""
+    @property
+    def _body(self) -> Body:
+        alias = quote(self.relation.alias)
         if self.body is None:
-            return f"convert_to(row_to_json({quote(self.relation.alias)}.*)::text, 'UTF8')"
-        column = self.relation.column(self.body)
-        if column.base == "bytea":
-            return self._column(self.body)
-        return f"convert_to({self._column(self.body)}::text, 'UTF8')"
+            return Body(alias, None, "")
+        return Body(alias, self.relation.column(self.body), self._column(self.body), self.large_object, self.utf8)
 
 
 def _repeated(columns: int, cursor: str) -> tuple[str, str]:

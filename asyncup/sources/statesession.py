@@ -12,6 +12,7 @@ from typing import Any
 from asyncup.errors import AsyncupError, ServerFault, SourceRefused, StateRefused
 from asyncup.flow.retry import Retrier
 from asyncup.names import written
+from asyncup.sources.login import Login
 from asyncup.sources.session import Session
 
 _BEGIN = (
@@ -27,9 +28,11 @@ class StateSession(Session):
     """One connection, for the statements about one state table; `retrier` is for the caller: a call is one attempt."""
 
     _begin = _BEGIN
+    #: Seconds for each of its statements, to which the server gives ten: a lease cannot wait for one that is silent.
+    _prompt = 30.0
 
-    def __init__(self, dsn: str | None, retrier: Retrier, schema: str, table: str) -> None:
-        super().__init__(dsn, retrier)
+    def __init__(self, login: Login | str | None, retrier: Retrier, schema: str, table: str) -> None:
+        super().__init__(login, retrier)
         self._schema = written(schema)
         self._tables = f"{self._schema}.{written(table)}, {self._schema}.{written(table + '_dead_letters')}"
         self._subject = f"postgres:{self._schema}.{written(table)}"
@@ -43,7 +46,7 @@ class StateSession(Session):
         """
 
         async def work(connection: Any) -> Sequence[Sequence[Any]]:
-            rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *arguments)
+            rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *arguments, timeout=self._prompt)
             return rows
 
         return await self._once(work, "use state", self._subject)
@@ -52,7 +55,8 @@ class StateSession(Session):
         state = getattr(exc, "sqlstate", None) or ""
         if state in _MADE_TWICE:
             return ServerFault(op, subject, f"another run makes the same table: {exc.message}")
-        if state == "25006":
+        # a standby refuses our BEGIN with a code that means anything else in other statements
+        if state == "25006" or (state == "0A000" and "cached plan" not in exc.message):
             return StateRefused(op, subject, f"this database takes no writes: {exc.message}", _ELSEWHERE)
         error = super()._refusal(exc, op, subject)
         if not isinstance(error, SourceRefused) or error.op == "connect":

@@ -20,7 +20,7 @@ from asyncup.sinks.directory import DirectorySink
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.sinks.walk import DirectoryObjects
 from tests.conftest import Bucket
-from tests.contracts.test_sink import FREE_KEYS, KEYS
+from tests.contracts.test_sink import FREE_KEYS, KEYS, PART, streamed
 from tests.moto_server import MotoServer
 
 BODY = bytes(range(256)) * 4
@@ -62,7 +62,7 @@ def directory(tmp_path: Path) -> Callable[[], Awaitable[Place]]:
 def rclone(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Awaitable[Place]]:
     for name, value in bucket.server.environment.items():
         monkeypatch.setenv(name, value)
-    return lambda: of_s3(S3Settings(bucket.name), honours=False)
+    return lambda: of_s3(S3Settings(bucket.name, part_bytes=PART), honours=False)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def aws(moto: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
     with moto.bucket() as bucket:
-        yield lambda: of_s3(S3Settings(bucket.name), honours=True)
+        yield lambda: of_s3(S3Settings(bucket.name, part_bytes=PART), honours=True)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_one_object_is_found_and_one_that_is_not_there_is_not(place: Place
 
 @everywhere
 @pytest.mark.parametrize("deep", [False, True])
-@pytest.mark.parametrize("size", [0, 1024, 300_000, 17 << 20])
+@pytest.mark.parametrize("size", [0, 1024, 300_000, PART + 1])
 async def test_the_same_bytes_agree_and_others_of_the_same_size_do_not(place: Place, size: int, deep: bool) -> None:
     body = random.Random(size).randbytes(size)
     await put(place, "key", body=body)
@@ -166,6 +166,22 @@ async def test_the_same_bytes_agree_and_others_of_the_same_size_do_not(place: Pl
     if size:
         other = body[:-1] + bytes([body[-1] ^ 1])
         assert isinstance(await place.objects.compare(Upload("key", other), one, deep=deep), str)
+
+
+@everywhere
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("was_streamed", [False, True])
+async def test_a_streamed_body_is_compared_as_any_other(place: Place, was_streamed: bool, deep: bool) -> None:
+    body = random.Random(3).randbytes(7_000_000)
+    await place.sink.put(Upload("key", streamed(body) if was_streamed else body))
+    (one,) = [one async for page in place.objects.pages("") for one in page]
+    other = body[:-1] + bytes([body[-1] ^ 1])
+    assert await place.objects.compare(Upload("key", body), one, deep=deep) is Likeness.BYTES
+    assert await place.objects.compare(Upload("key", streamed(body)), one, deep=deep) is Likeness.BYTES
+    assert isinstance(await place.objects.compare(Upload("key", streamed(other)), one, deep=deep), str)
+    for size in (len(body) - 1, len(body) + 1):
+        found = await place.objects.compare(Upload("key", streamed((body + b"x")[:size])), one, deep=deep)
+        assert f"{size:,}" in str(found)
 
 
 @everywhere

@@ -23,15 +23,17 @@ import pytest
 
 from asyncup.bench.simulator.launch import RunningSimulator, simulator
 from asyncup.errors import DestinationRefused
-from asyncup.model import Receipt, Upload
+from asyncup.model import Receipt, Streamed, Upload
 from asyncup.protocols import Sink
 from asyncup.sinks.directory import DirectorySink
 from asyncup.sinks.null import NullSink
 from asyncup.sinks.s3 import S3Settings, S3Sink
-from asyncup.testing import MemorySink
+from asyncup.testing import MemorySink, MemorySource
 from tests.conftest import Bucket
 from tests.moto_server import MotoServer
 
+#: Bodies from here on go in parts of this size to S3: the least that moto takes.
+PART = 5 << 20
 #: Names in which somebody on the way might decode, encode, fold, split or clean something.
 KEYS = (
     "plain.txt",
@@ -137,7 +139,7 @@ def rclone(lane: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
         return {entry["Path"]: entry["MimeType"] for entry in json.loads(listing.stdout)}
 
     return Place(
-        lambda: S3Sink.open(S3Settings(bucket.name, s3_client=lane)),
+        lambda: S3Sink.open(S3Settings(bucket.name, s3_client=lane, part_bytes=PART)),
         bucket.objects,
         content_types,
         port=bucket.server.port,
@@ -151,7 +153,7 @@ def aws(lane: str, moto: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterato
         monkeypatch.setenv(name, value)
     with moto.bucket() as bucket:
         yield Place(
-            lambda: S3Sink.open(S3Settings(bucket.name, s3_client=lane)),
+            lambda: S3Sink.open(S3Settings(bucket.name, s3_client=lane, part_bytes=PART)),
             bucket.objects,
             lambda: {key: bucket.description(key)["ContentType"] for key in bucket.names()},
             port=moto.port,
@@ -163,7 +165,7 @@ def nowhere(lane: str, null_s3: RunningSimulator, monkeypatch: pytest.MonkeyPatc
     """A bucket that takes everything and keeps nothing."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "checked by nobody")
-    settings = S3Settings("bucket", endpoint_url=null_s3.endpoint_url, s3_client=lane)
+    settings = S3Settings("bucket", endpoint_url=null_s3.endpoint_url, s3_client=lane, part_bytes=PART)
     return Place(lambda: S3Sink.open(settings), dict, port=urlsplit(null_s3.endpoint_url).port or 0)
 
 
@@ -209,12 +211,76 @@ def content(size: int) -> bytes:
 
 @everywhere
 async def test_bodies_of_every_size_arrive_byte_for_byte(place: Place, sink: Sink) -> None:
-    bodies = {f"bodies/{size}": content(size) for size in (0, 1, 4096, 65_537, 1 << 20, 20_000_000)}
+    bodies = {f"bodies/{size}": content(size) for size in (0, 1, 4096, 65_537, 1 << 20, 11_000_000)}
     for key, body in bodies.items():
         await sink.put(Upload(key, body))
     found = await asyncio.to_thread(place.objects)
     assert found.keys() == bodies.keys()
     assert [key for key, body in bodies.items() if found[key] != body] == []
+
+
+def streamed(body: bytes, fault: Callable[[int], BaseException | None] = lambda _: None) -> Streamed:
+    """A body that comes in slices, which are not a sink's parts. `fault` may end it before the slice of a number."""
+    source = MemorySource([body], slice_bytes=1_500_000)
+    source.fault = lambda _, piece: fault(piece)
+    return source.stream(("1", None, len(body), None), 64 << 20)
+
+
+streams = on("memory", "null", "directory", "rclone", "aws", "nowhere")
+
+
+@streams
+async def test_a_streamed_body_arrives_byte_for_byte(place: Place, sink: Sink) -> None:
+    bodies = {f"streamed/{size}": content(size) for size in (PART, 7_000_000)}
+    for key, body in bodies.items():
+        receipt = await sink.put(Upload(key, streamed(body), (("content-type", "x/y"),)))
+        assert (receipt.key, receipt.size) == (key, len(body))
+    found = await asyncio.to_thread(place.objects)
+    assert [key for key in found if found[key] != bodies[key]] == []
+    assert found.keys() in (bodies.keys(), set())  # some places keep nothing
+
+
+@streams
+async def test_a_streamed_body_is_what_there_is_when_it_is_opened(place: Place, sink: Sink) -> None:
+    """It may have become shorter, down to nothing, since its size was told."""
+    for size in (0, 1, 2_000_000):
+        body = streamed(content(size))
+        body.size = PART
+        assert (await sink.put(Upload("shrunk", body))).size == size
+        assert await asyncio.to_thread(place.objects) in ({"shrunk": content(size)}, {})
+
+
+@streams
+@pytest.mark.parametrize("piece", [1, 2, 5])
+async def test_a_streamed_body_whose_reading_fails_leaves_nothing_and_its_error_goes_out(
+    place: Place, sink: Sink, piece: int
+) -> None:
+    await sink.put(Upload("first", b"body"))
+    before = await asyncio.to_thread(place.objects)
+    body = streamed(content(7_000_000), lambda number: ZeroDivisionError() if number == piece else None)
+    with pytest.raises(ZeroDivisionError):
+        await sink.put(Upload("broken", body))
+    assert await asyncio.to_thread(place.objects) == before
+
+
+@on("memory", "directory", "rclone")
+async def test_a_streamed_put_that_is_cancelled_leaves_no_half_object_and_the_sink_usable(
+    place: Place, sink: Sink
+) -> None:
+    whole = content(7_000_000)
+    await sink.put(Upload("before", b"x"))
+    for piece in range(1, 6):
+        arrived = asyncio.Event()
+        body = streamed(whole, lambda number: arrived.set() if number == piece else None)  # noqa: B023
+        putting = asyncio.create_task(sink.put(Upload("cancelled", body)))
+        await arrived.wait()
+        putting.cancel()
+        await asyncio.wait([putting])
+        assert putting.cancelled() or isinstance(putting.result(), Receipt)
+    await sink.put(Upload("after", streamed(whole)))
+    found = await asyncio.to_thread(place.objects)
+    assert found.keys() - {"cancelled"} == {"before", "after"}
+    assert [key for key in found.keys() - {"before"} if found[key] != whole] == []
 
 
 @everywhere

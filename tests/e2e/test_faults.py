@@ -215,11 +215,12 @@ def test_every_row_comes_through_a_storm(connected: Program, database: Database,
     database.sql("UPDATE docs SET content = repeat('x', 17 << 20) WHERE id IN (7, 900)")
     large = md5(md5(b"x" * (16 << 20)).digest() + md5(b"x" * (1 << 20)).digest()).hexdigest() + "-2"
     with simulator(*storm("--latency", "lognormal:2ms,1", "--seed", "7")) as s3:
-        run = connected(
+        process = connected.start(
             *("sync", "--table=docs", "--body=content", "--output=json", "--to=s3://bucket/docs/{id}.txt"),
             *(f"--s3-client={client}", f"--endpoint-url={s3.endpoint_url}", "--attempt-timeout=2s"),
             **KEYS,
         )
+        run = connected.finish(process, timeout=60 + rows / 200)
         counters, found = s3.counters(), s3.objects("bucket")
     assert run.code == 0, run.stderr
     check_shape(run.summary)

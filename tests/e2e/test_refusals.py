@@ -110,11 +110,12 @@ def test_a_wrong_credential_is_told_and_never_shown(
     [
         "postgresql://user:hidden%2Dpassword@127.0.0.1:1/d?sslmode=nonsense",
         "mysql://user:hidden-password@127.0.0.1/d",
-        "host=127.0.0.1 password=hidden-password",
+        "host=127.0.0.1 password=hidden-password sslmode=nonsense",
+        "host=127.0.0.1 password='hidden-password",
         "postgresql://user:hidden-password@127.0.0.1:port/d",
         "postgresql://user:hidden-password@[/d",
         "postgresql://user:hidden/password@127.0.0.1/d",
-        "postgresql://user:hidden#password@127.0.0.1/d",
+        "postgresql://user:hidden#password@127.0.0.1:0/d",
     ],
 )
 def test_the_password_of_a_dsn_is_never_shown(asyncup: Program, dsn: str) -> None:

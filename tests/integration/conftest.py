@@ -15,6 +15,7 @@ from asyncup.flow.ending import Grace
 from asyncup.flow.retry import Retrier
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.sinks.s3.client import ControlClient, open_client
+from asyncup.sinks.s3.settings import PART_BYTES
 from tests.conftest import Bucket
 from tests.integration.plays import Play, Told
 from tests.integration.scripted_s3 import ScriptedS3, scripted_s3
@@ -64,9 +65,7 @@ def rclone_bucket(s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bodies go in parts from a MiB on, and moto takes such parts."""
-    for place in ("asyncup.sinks.s3.sink.PART_BYTES", "asyncup.sinks.s3.multipart.PART_BYTES"):
-        monkeypatch.setattr(place, 1 << 20)
+    """Bodies go in parts from a MiB on in `sinks`, and moto takes such parts."""
     monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 1 << 20)
 
 
@@ -88,6 +87,7 @@ class Sinks:
     """Opens sinks that share clients, and so the credentials of the first one that has used an endpoint."""
 
     clients: Clients
+    part_bytes: int = PART_BYTES
     opened: list[S3Sink] = field(default_factory=list)
 
     async def open(
@@ -100,6 +100,7 @@ class Sinks:
         grace: Grace | None = None,
         **settings: Any,
     ) -> S3Sink:
+        settings.setdefault("part_bytes", self.part_bytes)
         chosen = S3Settings(bucket, endpoint_url=endpoint_url, s3_client=lane, **settings)
         place = (endpoint_url, chosen.no_sign_request)
         if place not in self.clients:
@@ -109,8 +110,8 @@ class Sinks:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def sinks(clients: Clients) -> AsyncIterator[Sinks]:
-    sinks = Sinks(clients)
+async def sinks(clients: Clients, request: pytest.FixtureRequest) -> AsyncIterator[Sinks]:
+    sinks = Sinks(clients, 1 << 20 if "small_parts" in request.fixturenames else PART_BYTES)
     yield sinks
     for sink in sinks.opened:
         await sink.close_lane()

@@ -30,6 +30,7 @@ _REQUEST = Request(
     limit=None,
     page_size=None,
     memory=256 << 20,
+    allow_sort=True,
 )
 
 
@@ -67,7 +68,7 @@ class QuickRetrier(Retrier):
 
 
 def request(**options: Any) -> Request:
-    """A request for a table (or a query), its primary key and no column."""
+    """A request for a table (or a query), its primary key and no column; page by page, whatever a page costs."""
     return replace(_REQUEST, **options)
 
 
@@ -87,7 +88,11 @@ async def source(
 ) -> AsyncIterator[PostgresSource]:
     """A source on the database, closed at the end."""
     async with session(database, dsn, retrier) as opened:
-        yield await PostgresSource.resolve(opened, request(**options))
+        reader = await PostgresSource.resolve(opened, request(**options))
+        try:
+            yield reader
+        finally:
+            await reader.close()
 
 
 async def pages(reader: PostgresSource, after: Key | None = None) -> list[Page]:

@@ -14,7 +14,7 @@ import pytest
 from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.embedded.server import free_port
 from asyncup.errors import ConfigError, Disposition, SourceRefused, Unreachable
-from asyncup.sources import session as module
+from asyncup.sources import servers
 from tests.conftest import Database
 from tests.integration.reading import (
     QuickRetrier,
@@ -196,7 +196,7 @@ async def somebody(answer: bytes | None) -> AsyncIterator[int]:
 async def test_a_server_that_does_not_answer_is_unreachable_after_a_bounded_time(
     database: Database, monkeypatch: pytest.MonkeyPatch, answer: bytes | None
 ) -> None:
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(servers, "CONNECT_TIMEOUT", 0.1)
     async with asyncio.timeout(20), somebody(answer) as port:
         with pytest.raises(Unreachable) as refused:
             await read(database, dsn=f"postgresql://u:secret@127.0.0.1:{port}/db", table="t")

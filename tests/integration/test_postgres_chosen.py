@@ -139,7 +139,7 @@ async def test_rows_are_found_through_the_index_of_their_key(database: Database)
         async def explain(connection: Any) -> str:
             return "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement.sql}", *statement.arguments))
 
-        plan = await reader._session.run(explain, "explain", "t")
+        plan = await reader._sessions[0].run(explain, "explain", "t")
         assert "Index Scan" in plan, plan
         assert "Seq Scan" not in plan, plan
 

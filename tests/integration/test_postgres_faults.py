@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from asyncup.embedded.postgres import EmbeddedPostgres
-from asyncup.errors import Disposition, ReadingBroken, ServerFault, Unreachable
+from asyncup.errors import Disposition, ReadingBroken, ServerFault, SourceRefused, StatementTimedOut, Unreachable
 from asyncup.model import is_deferred
+from asyncup.sources import session
 from tests.conftest import Database
 from tests.integration.reading import (
     QuickRetrier,
@@ -174,8 +175,13 @@ class Wire:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._writers: set[asyncio.StreamWriter] = set()
+        self._silenced: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server
         self.port = 0
+
+    @property
+    def dsn(self) -> str:
+        return self._database.dsn.replace(f":{self._database.server.port}/", f":{self.port}/")
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, here = await asyncio.open_connection("127.0.0.1", self._database.server.port)
@@ -184,6 +190,8 @@ class Wire:
         async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
                 while data := await source.read(65536):
+                    if target in self._silenced:
+                        continue
                     target.write(data)
                     await target.drain()
             target.close()
@@ -201,6 +209,10 @@ class Wire:
             writer.transport.abort()
         self._writers.clear()
 
+    def silence(self) -> None:
+        """Nothing comes through any more on the connections that there are, and nobody hangs up."""
+        self._silenced |= self._writers
+
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.cut()
@@ -210,9 +222,8 @@ class Wire:
 async def test_connections_that_are_reset_lose_and_repeat_no_row(database: Database) -> None:
     await sql(database, NINE)
     async with Wire(database) as wire:
-        dsn = database.dsn.replace(f":{database.server.port}/", f":{wire.port}/")
         found = []
-        async with source(database, dsn=dsn, table="t", page_size=2) as reader:
+        async with source(database, dsn=wire.dsn, table="t", page_size=2) as reader:
             async for page in reader.pages(None):
                 found += [row[0] for row in page.rows]
                 wire.cut()
@@ -221,17 +232,103 @@ async def test_connections_that_are_reset_lose_and_repeat_no_row(database: Datab
 
 async def test_a_server_that_is_gone_for_good_ends_reading_after_a_bounded_time(database: Database) -> None:
     await sql(database, NINE)
-    async with Wire(database) as wire:
-        dsn = database.dsn.replace(f":{database.server.port}/", f":{wire.port}/")
-        async with source(database, dsn=dsn, table="t", page_size=2) as reader:
-            reading = reader.pages(None)
-            await anext(reading)
-            await wire.__aexit__()
-            async with asyncio.timeout(20):
-                with pytest.raises(Unreachable) as failed:
-                    await anext(reading)
+    async with Wire(database) as wire, source(database, dsn=wire.dsn, table="t", page_size=2) as reader:
+        reading = reader.pages(None)
+        await anext(reading)
+        await wire.__aexit__()
+        async with asyncio.timeout(20):
+            with pytest.raises(Unreachable) as failed:
+                await anext(reading)
     assert failed.value.disposition is Disposition.ABORT
     assert failed.value.attempts > 1
+
+
+@pytest.mark.parametrize("bound", ["BEGIN", "STATEMENT"])
+async def test_a_server_that_falls_silent_is_left_for_a_new_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    await sql(database, NINE + GATE)
+    if bound == "STATEMENT":
+        monkeypatch.setattr(session, "STATEMENT_SECONDS", 0.3)
+    else:
+        monkeypatch.setattr(session.Session, "_prompt", 0.3)
+    retrier = QuickRetrier()
+    async with (
+        gatekeeper(database) as gate,
+        Wire(database) as wire,
+        source(database, dsn=wire.dsn, retrier=retrier, table="t", page_size=5, where="gate()") as reader,
+    ):
+        reading = reader.pages(None)
+        found = [row[0] for row in (await anext(reading)).rows]
+        if bound == "STATEMENT":
+            await gate.shut()
+            following = asyncio.create_task(anext(reading))
+            await gate.waiting()
+        wire.silence()
+        if bound == "STATEMENT":
+            await gate.open()
+        else:
+            following = asyncio.create_task(anext(reading))
+        async with asyncio.timeout(20):
+            found += [row[0] for row in (await following).rows]
+    assert found == EVERY_KEY
+    assert [type(error) for error in retrier.retries] == [Unreachable]
+
+
+@pytest.mark.parametrize("setting", ["statement_timeout", "transaction_timeout"])
+async def test_a_page_that_takes_too_long_is_made_smaller(database: Database, setting: str) -> None:
+    await sql(
+        database,
+        f"""
+        CREATE TABLE t (n int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100);
+        CREATE FUNCTION slow(int) RETURNS bool LANGUAGE plpgsql AS
+          $$ BEGIN PERFORM pg_sleep(0.01) WHERE $1 > 20; RETURN true; END $$;
+        ALTER DATABASE {database.name} SET {setting} = '300ms'
+        """,
+    )
+    retrier = QuickRetrier()
+    async with source(database, retrier=retrier, page_size=80, table="t", where="slow(n)") as reader:
+        sizes = [len(page.rows) for page in await pages(reader)]
+    assert sum(sizes) == 100
+    assert max(sizes) < 60
+    assert {type(error) for error in retrier.retries} == {StatementTimedOut}
+    assert len(retrier.retries) < 5
+
+
+async def test_a_row_that_takes_too_long_ends_reading_with_the_way_out(database: Database) -> None:
+    await sql(database, f"{NINE}{GATE} ALTER DATABASE {database.name} SET statement_timeout = '100ms'")
+    async with gatekeeper(database) as gate, source(database, table="t", page_size=2, where="gate()") as reader:
+        await gate.shut()
+        with pytest.raises(StatementTimedOut, match="canceling statement due to statement timeout") as failed:
+            await rows(reader)
+        await gate.open()
+        assert len(await rows(reader)) == 9
+    assert failed.value.disposition is Disposition.ABORT
+    assert failed.value.needs_configuration
+    assert "ALTER ROLE" in (failed.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE t RENAME TO u",
+        "DROP TABLE t",
+        "ALTER TABLE t RENAME n TO m",
+        "ALTER TABLE t DROP n",
+        "ALTER TABLE t ALTER n TYPE text",
+        "ALTER TABLE t SET SCHEMA elsewhere",
+    ],
+)
+async def test_what_the_key_stands_on_must_not_change_while_it_is_read(database: Database, change: str) -> None:
+    await sql(database, f"DROP SCHEMA IF EXISTS elsewhere CASCADE; CREATE SCHEMA elsewhere; {NINE}")
+    async with source(database, table="t", page_size=2) as reader:
+        reading = reader.pages(None)
+        await anext(reading)
+        await sql(database, change)
+        with pytest.raises(SourceRefused, match="has changed since the run began") as refused:
+            await anext(reading)
+    assert refused.value.attempts == 1
+    assert "run it again" in (refused.value.hint or "")
 
 
 @KINDS

@@ -234,13 +234,14 @@ def only(*keys: str) -> Callable[[Request], Answer]:
     return answer
 
 
-@pytest.mark.usefixtures("small_parts")
 async def test_credentials_that_expired_early_are_asked_for_again_once_and_no_row_fails(
     server: ScriptedS3, program: Program, lane: str
 ) -> None:
     program.write()
     told = Told()
-    settings = S3Settings("bucket", endpoint_url=server.endpoint_url, profile="program", s3_client=lane)
+    settings = S3Settings(
+        "bucket", endpoint_url=server.endpoint_url, profile="program", s3_client=lane, part_bytes=1 << 20
+    )
     sink = await S3Sink.open(settings, told.retrier())
     await sink.put(UPLOAD)
     assert signer(server.requests[-1]) == "AKIANUMBER1"
@@ -253,13 +254,14 @@ async def test_credentials_that_expired_early_are_asked_for_again_once_and_no_ro
     await sink.close()
 
 
-@pytest.mark.usefixtures("small_parts")
 async def test_credentials_that_expire_between_two_parts_do_not_send_the_first_again(
     server: ScriptedS3, program: Program, lane: str
 ) -> None:
     program.write()
     told = Told()
-    settings = S3Settings("bucket", endpoint_url=server.endpoint_url, profile="program", s3_client=lane)
+    settings = S3Settings(
+        "bucket", endpoint_url=server.endpoint_url, profile="program", s3_client=lane, part_bytes=1 << 20
+    )
     sink = await S3Sink.open(settings, told.retrier())
 
     def answer(request: Request) -> Answer:

@@ -48,7 +48,7 @@ async def proxy() -> AsyncIterator[ForwardProxy]:
 async def put(*uploads: Upload, check: bool = True, **settings: Any) -> list[str]:
     """Put objects at the same time, as a run does; what the sink told meanwhile."""
     told: list[str] = []
-    sink = await S3Sink.open(S3Settings(**settings), say=told.append)
+    sink = await S3Sink.open(S3Settings(**settings, part_bytes=1 << 20), say=told.append)
     try:
         if check:
             await sink.check()
@@ -104,7 +104,6 @@ async def test_a_proxy_for_another_scheme_is_not_asked(
     assert (proxy.hosts, proxy.tunnels) == ([], [])
 
 
-@pytest.mark.usefixtures("small_parts")
 async def test_tls_goes_through_a_tunnel_and_is_checked_at_its_end(
     proxy: ForwardProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +125,6 @@ async def test_tls_goes_through_a_tunnel_and_is_checked_at_its_end(
 # --- names of AWS ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("small_parts")
 async def test_an_access_point_is_reached_through_botocore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate = make_certificate(tmp_path, "*.s3-accesspoint.eu-central-1.amazonaws.com")
     async with scripted_s3(certificate.context()) as server:

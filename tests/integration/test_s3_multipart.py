@@ -11,7 +11,7 @@ import random
 import re
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import pytest_asyncio
@@ -21,6 +21,8 @@ from asyncup.errors import AsyncupError, ConnectionLost, Disposition, ServerFaul
 from asyncup.model import Receipt, Upload
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.sinks.s3.multipart import parts_of
+from asyncup.sinks.s3.settings import PART_BYTES
+from asyncup.testing import MemorySource
 from tests.conftest import Bucket
 from tests.integration.conftest import Sinks
 from tests.integration.plays import ATTEMPTS, Play, Told
@@ -48,11 +50,11 @@ async def sink(sinks: Sinks, play: Play, told: Told, lane: str) -> S3Sink:
 async def test_a_body_is_cut_into_equal_parts_of_whole_mebibytes_and_never_into_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in (("PART_BYTES", 16), ("MAX_PARTS", 10), ("MIB", 4)):
+    for name, value in (("MAX_PARTS", 10), ("MIB", 4)):
         monkeypatch.setattr(f"asyncup.sinks.s3.multipart.{name}", value)
     for size in range(1, 1000):
         body = random.Random(size).randbytes(size)
-        parts = list(parts_of(body))
+        parts = list(parts_of(body, 16))
         sizes = [len(part.body) for part in parts]
         assert b"".join(part.body for part in parts) == body
         assert [part.number for part in parts] == list(range(1, len(parts) + 1))
@@ -99,17 +101,9 @@ def null_s3() -> Iterator[RunningSimulator]:
         yield server
 
 
-@pytest.fixture
-def real_parts(small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of the size that users meet."""
-    for place in ("asyncup.sinks.s3.sink.PART_BYTES", "asyncup.sinks.s3.multipart.PART_BYTES"):
-        monkeypatch.setattr(place, 16 * MIB)
-
-
 @pytest.mark.parametrize("lane", ["wire"], indirect=True)
-@pytest.mark.usefixtures("real_parts")
 async def test_the_body_is_not_copied_on_its_way(sinks: Sinks, lane: str, null_s3: RunningSimulator) -> None:
-    sink = await sinks.open(lane, null_s3.endpoint_url, no_sign_request=True)
+    sink = await sinks.open(lane, null_s3.endpoint_url, no_sign_request=True, part_bytes=PART_BYTES)
     await sink.put(Upload("first", b""))
     gc.collect()
     tracemalloc.start()
@@ -119,7 +113,6 @@ async def test_the_body_is_not_copied_on_its_way(sinks: Sinks, lane: str, null_s
     assert peak < 6 * MIB
 
 
-@pytest.mark.usefixtures("real_parts")
 async def test_forty_megabytes_arrive_at_a_server_that_checks_signatures(rclone_bucket: Bucket, lane: str) -> None:
     sink = await S3Sink.open(S3Settings(rclone_bucket.name, s3_client=lane))
     await sink.put(LARGE)
@@ -127,11 +120,10 @@ async def test_forty_megabytes_arrive_at_a_server_that_checks_signatures(rclone_
     assert rclone_bucket.objects() == {LARGE.key: LARGE.body}
 
 
-@pytest.mark.usefixtures("real_parts")
 async def test_forty_megabytes_arrive_at_a_server_that_checks_parts(
     sinks: Sinks, moto_bucket: MotoBucket, lane: str
 ) -> None:
-    sink = await sinks.open(lane, moto_bucket.server.endpoint_url, moto_bucket.name)
+    sink = await sinks.open(lane, moto_bucket.server.endpoint_url, moto_bucket.name, part_bytes=PART_BYTES)
     moto_bucket.server.requests.clear()
     await sink.put(LARGE)
     assert sum("partNumber=" in asked for asked in moto_bucket.server.requests) == 3
@@ -219,3 +211,93 @@ async def test_an_upload_that_s3_no_longer_knows_begins_anew(play: Play, sink: S
     assert {name: asked[name] for name in ("create", *PARTS, "abort")} == {"create": 2} | dict.fromkeys(PARTS, 2) | {
         "abort": 0
     }
+
+
+# --- streamed bodies ------------------------------------------------------------------------------------------
+
+
+class Slices:
+    """The body of UPLOAD in slices that are no parts; `read` is how many of them were asked for, `opened` how often."""
+
+    def __init__(self, fault: Callable[[int], BaseException | None] = lambda _: None, window: int = 64 * MIB) -> None:
+        self.source = MemorySource([UPLOAD.body], slice_bytes=700_000)
+        self.read = self.opened = 0
+
+        def asked(_: int, piece: int) -> BaseException | None:
+            self.read += 1
+            self.opened += piece == 1
+            return fault(piece)
+
+        self.source.fault = asked
+        self.upload = UPLOAD._replace(body=self.source.stream(("1", None, len(UPLOAD.body), None), window))
+
+
+async def test_a_streamed_body_goes_in_the_same_parts_as_any_other(play: Play, sink: S3Sink) -> None:
+    receipt = await sink.put(UPLOAD)
+    parts = {step(request): request.body for request in play.server.requests}
+    play.server.requests.clear()
+    assert await sink.put(Slices().upload) == receipt
+    assert play.steps() == WHOLE
+    sent = {step(request): request.body for request in play.server.requests}
+    assert [sent[part] for part in PARTS] == [parts[part] for part in PARTS]
+
+
+@pytest.mark.parametrize(("window", "parts"), [(1, 1), (MIB, 1), (3 * MIB - 1, 2), (3 * MIB, 3), (64 * MIB, 4)])
+async def test_of_a_streamed_body_only_as_many_parts_are_held_as_its_window_takes(
+    play: Play, sink: S3Sink, window: int, parts: int
+) -> None:
+    gate = asyncio.Event()
+    usual = play.answer
+    play.server.usual = lambda request: Answer(usual(request).text, after=gate if "part" in step(request) else None)
+    body = Slices(window=window)
+    putting = asyncio.create_task(sink.put(body.upload))
+    await play.server.wait_for_requests(1 + parts)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(play.server.requests) == 1 + parts
+    assert body.read == -(-parts * MIB // 700_000)
+    gate.set()
+    await putting
+    assert play.server.busiest == parts
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_part_of_a_streamed_body_is_sent_again_as_it_is_held(
+    play: Play, sink: S3Sink, told: Told, fault: str
+) -> None:
+    await sink.put(Upload("first", b""))
+    play.server.requests.clear()
+    play.instead["part 3"].extend(FAULTS[fault])
+    body = Slices()
+    await sink.put(body.upload)
+    assert Counter(play.steps())["part 3"] > 1
+    assert (body.opened, body.read) == (1, 9)
+    again = [request.body for request in play.server.requests if step(request) == "part 3"]
+    assert set(again) == {UPLOAD.body[2 * MIB : 3 * MIB]}
+
+
+@pytest.mark.parametrize("piece", [1, 2, 5, 9])
+async def test_a_streamed_body_whose_reading_fails_is_aborted_and_begins_anew(
+    play: Play, sink: S3Sink, told: Told, piece: int
+) -> None:
+    faults = iter([ServerFault("read", "docs", "gone for a moment")])
+    body = Slices(lambda number: next(faults, None) if number == piece else None)
+    receipt = await told.retrier().run(sink.put, body.upload)
+    assert receipt.size == len(UPLOAD.body)
+    asked = Counter(play.steps())
+    # what was never read from began no upload
+    assert (asked["create"], asked["abort"], asked["complete"], body.opened) == (
+        (2, 1, 1, 2) if piece else (1, 0, 1, 1)
+    )
+    assert body.source.opened == 0
+    done = {step(request): request.body for request in play.server.requests}
+    assert b"".join(done[part] for part in PARTS) == UPLOAD.body
+
+
+async def test_of_a_streamed_body_the_first_error_goes_out_and_nothing_stays(play: Play, sink: S3Sink) -> None:
+    play.instead["part 2"].extend([refuse(403, "AccessDenied")])
+    body = Slices()
+    with pytest.raises(AsyncupError, match="AccessDenied"):
+        await sink.put(body.upload)
+    assert "abort" in play.steps()
+    assert body.source.opened == 0

@@ -228,7 +228,9 @@ async def test_a_server_that_checks_signatures_takes_every_header(
     rclone_bucket: Bucket, monkeypatch: pytest.MonkeyPatch, lane: str, body: bytes
 ) -> None:
     monkeypatch.delenv("AWS_SESSION_TOKEN")
-    sink = await S3Sink.open(S3Settings(rclone_bucket.name, s3_client=lane, **{**ALL.settings, "acl": "private"}))
+    sink = await S3Sink.open(
+        S3Settings(rclone_bucket.name, s3_client=lane, part_bytes=MIB, **{**ALL.settings, "acl": "private"})
+    )
     for key in ("plain", "odd +%&=?#ü日/~*'()"):
         await sink.put(Upload(key, body, ALL.headers))
     await sink.close()
@@ -247,7 +249,9 @@ async def test_over_tls_to_aws_the_checksum_stands_for_the_payload(
         for lane in LANES:
             server.usual = answer_as_s3
             trusted = str(certificate.certificate)
-            sink = await S3Sink.open(S3Settings("bucket", region="eu-central-1", ca_bundle=trusted, s3_client=lane))
+            sink = await S3Sink.open(
+                S3Settings("bucket", region="eu-central-1", ca_bundle=trusted, s3_client=lane, part_bytes=MIB)
+            )
             await sink.check()
             await sink.put(Upload("a key", body))
             await sink.close()
@@ -274,7 +278,9 @@ async def test_an_etag_that_aws_promises_is_held_against_what_was_sent(
             damaged = reply(200, headers={"ETag": f'"{"0" * 32}"', **headers})
             server.usual = lambda one: damaged if one.method == "PUT" else answer_as_s3(one)
             sink = await S3Sink.open(
-                S3Settings("bucket", region="eu-central-1", ca_bundle=trusted, s3_client=lane, **settings)
+                S3Settings(
+                    "bucket", region="eu-central-1", ca_bundle=trusted, s3_client=lane, part_bytes=MIB, **settings
+                )
             )
             try:
                 await sink.put(Upload("key", body))

@@ -6,20 +6,23 @@ disk holds for certain. It never asks the pipeline what it believes, except to c
 
 from __future__ import annotations
 
+import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from asyncup.errors import AsyncupError, StateLost, Unreachable
 from asyncup.events import Draining, Progress, RowFailed
-from asyncup.model import Counts, Upload
+from asyncup.model import Checkpoint, Counts, Key, Range, Reach, Streamed, Upload
 from asyncup.pipeline import FIRST_SECONDS
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, Report
+from tests.simulation.database import Body
 from tests.simulation.disk import Disk
 from tests.simulation.kept import Broken, Kept
 from tests.simulation.known import KNOWN
+from tests.simulation.ranges import Ranges, number_of, reaches_of
 from tests.simulation.scenario import RunPlan, Scenario
-from tests.simulation.world import Body, number_of
 
 if TYPE_CHECKING:
     from tests.simulation.loop import VirtualLoop
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 #: No attempt of a row begins later than this after its first one failed.
 RETRY_SECONDS = 180.0
 #: What it may wait for its turn on top of that.
-QUEUE_SECONDS = 300.0
+QUEUE_SECONDS = 600.0
 #: The second signal ends a run within this.
 ABORT_SECONDS = 2.0
 #: What a drained run gives a server that keeps its state: to save, and to take the lease back.
@@ -44,7 +47,11 @@ class Invariants:
 
     def __init__(self, scenario: Scenario, plan: RunPlan, disk: Disk, kept: Kept, objects: set[int]) -> None:
         self.scenario, self.plan, self.disk, self.kept, self.objects = scenario, plan, disk, kept, objects
-        self.base, self.base_at = Counts(), 0
+        self.base = Counts()
+        self.ranges: Ranges | None = None
+        self.divided: tuple[Reach, ...] = ()
+        self.read_until = 0.0
+        self.is_draining = False
         self.loop: VirtualLoop
         self.pipeline: Any = None
         self.over = False
@@ -59,9 +66,7 @@ class Invariants:
         self.second_signal: tuple[float, float] | None = None
         self._attempts: dict[int, int] = {}
         self._first_failure: dict[int, float] = {}
-        self._passed = 0
         self._counts = Counts()
-        self._at = 0
         self._sum = 0
         self.finished: dict[str, Any] | None = None
         self.errors: list[str] = []
@@ -83,31 +88,50 @@ class Invariants:
         if self.lines is not None:
             self.lines.append(f"{self.loop.steps:7d} {self.loop._now:12.6f} {what} {number}")
 
-    def begins(self, pipeline: Any, watermark: Any, counts: Counts) -> None:
+    def begins(self, pipeline: Any, checkpoint: Checkpoint) -> None:
         """The pipeline is made: it goes on from a checkpoint, which must be the one that is kept."""
-        self.pipeline, self.base = pipeline, counts
-        self.base_at = number_of(watermark) if watermark is not None else 0
-        self._counts, self._at = self.base, self.base_at
-        if not self.base_at or self.thawed:
+        self.pipeline, self.base = pipeline, checkpoint.counts
+        self.ranges = Ranges(self.scenario, checkpoint, self.plan.readers, self.violated)
+        self._counts = self.base
+        if self.thawed:
             return
-        found = self.kept.checkpoint() or {"watermark": None, "counts": None}
-        if (found["watermark"], found["counts"]) != (list(watermark), asdict(counts)):
-            raise self.violated(f"it goes on from row {self.base_at}, and the checkpoint is {found}")
+        value, found = json.loads(json.dumps(asdict(checkpoint))), self.kept.checkpoint()
+        if found is None or found["finished"]:
+            wanted = self.divided
+            if (checkpoint.ranges, checkpoint.watermark, checkpoint.counts) != (wanted, None, Counts()):
+                raise self.violated(f"it begins with {checkpoint} instead of {wanted}")
+            return
+        for name in ("watermark", "counts", "ranges"):
+            if found[name] != value[name]:
+                raise self.violated(f"it goes on from {name} {value[name]}, and the checkpoint is {found}")
 
-    def delivered_page(self, rows: Any, shape: Any) -> None:
+    def range_begins(self, part: Range, after: Key | None) -> None:
+        """A reader begins with a range."""
+        assert self.ranges is not None
+        self.ranges.begin(part, after)
+        self.note("range", self.ranges.reading)
+
+    def range_ends(self, part: Range, *, is_read: bool) -> None:
+        """A reader is done with a range, to its end or not."""
+        assert self.ranges is not None
+        self.ranges.end(part, is_read=is_read)
+        self.read_until = self.now()
+
+    def delivered_page(self, part: Range, rows: Any, shape: Any) -> None:
         """A page is handed to the pipeline."""
-        for row in rows:
-            number = number_of(shape.key(row))
-            if number <= (self.delivered[-1] if self.delivered else self.base_at):
-                raise self.violated(f"row {number} was read twice or out of order")
-            self.delivered.append(number)
-        self.note("page", len(rows))
+        assert self.ranges is not None
+        numbers = [number_of(shape.key(row)) for row in rows]
+        self.ranges.deliver(part, numbers)
+        if self.is_draining:
+            raise self.violated("a page is read though a drain has begun")
+        self.delivered += numbers
+        self.note("page", len(numbers))
 
     def attempt(self, number: int, upload: Upload, in_flight: int) -> None:
         """An upload reaches the sink."""
         self.note("put", number)
         row = self.scenario.rows[number - 1]
-        if upload.body != (row.body or b""):
+        if not isinstance(upload.body, Streamed) and upload.body != (row.body or b""):
             raise self.violated(f"row {number} was sent with other bytes")
         if not self.first_put_done and self._first_failure:  # what it meets for so long seems to be its own
             self.first_put_done = self.now() - min(self._first_failure.values()) >= FIRST_SECONDS - 1e-6
@@ -123,6 +147,11 @@ class Invariants:
         seconds = RETRY_SECONDS + 1 + self.loop.paused + QUEUE_SECONDS * ("late attempts" in KNOWN)
         if began is not None and self.now() - began > seconds:
             raise self.violated(f"row {number} was tried again {self.now() - began:.0f} s after it first failed")
+
+    def read_whole(self, number: int, body: bytes) -> None:
+        """A body was read slice by slice while it was sent."""
+        if body != self.scenario.rows[number - 1].body:
+            raise self.violated(f"row {number} was sent with other bytes")
 
     def refusal(self, number: int, error: AsyncupError) -> None:
         """An attempt failed."""
@@ -155,6 +184,7 @@ class Invariants:
             if counts.rows != counts.put + counts.skipped + counts.failed:
                 raise self.violated("the progress does not add up")
         elif isinstance(event, Draining):
+            self.is_draining = True
             self.note("draining", event.in_flight)
 
     def signalled(self) -> None:
@@ -175,57 +205,60 @@ class Invariants:
         pipeline = self.pipeline
         if pipeline is None:
             return
-        total = Body.total
-        if total and not self.held_otherwise:
-            if total > pipeline.budget.used:
-                raise self.violated(f"{total} bytes of bodies in memory, {pipeline.budget.used} accounted for")
-            if total > self.plan.memory and total != max(Body.alive.values()):
-                raise self.violated(f"{total} bytes of bodies in memory, {self.plan.memory} allowed")
+        if Body.total and not self.held_otherwise:
+            self._look_at_memory(Body.total)
         known = len(self.acked) + len(self.failed)
         if known != self._sum or not self.loop.steps & 63:
             self._sum = known
-            put = failed = 0
-            for ticket in pipeline.watermark._tickets:
+            self._look_at_counts()
+
+    def _look_at_memory(self, total: int) -> None:
+        if total > self.pipeline.budget.used:
+            raise self.violated(f"{total} bytes of bodies in memory, {self.pipeline.budget.used} accounted for")
+        if total > self.plan.memory and len(set(Body.alive.values())) > 1:
+            raise self.violated(f"{total} bytes of bodies in memory, {self.plan.memory} allowed")
+
+    def _look_at_counts(self) -> None:
+        watermark = self.pipeline.watermark
+        counts, put, failed = watermark.counts - self.base, 0, 0
+        for track in watermark.tracks:
+            for ticket in track.tickets:
                 put += ticket.outcomes[0]
                 failed += ticket.outcomes[2]
-            counts = pipeline.watermark.counts
-            put, failed = put + counts.put - self.base.put, failed + counts.failed - self.base.failed
-            if put != len(self.acked):
-                raise self.violated(f"{put} rows are reported as put, {len(self.acked)} were acknowledged")
-            if failed != len(self.failed):
-                raise self.violated(f"{failed} rows are reported as failed, {len(self.failed)} did")
+        put, failed = put + counts.put, failed + counts.failed
+        if put != len(self.acked):
+            raise self.violated(f"{put} rows are reported as put, {len(self.acked)} were acknowledged")
+        if failed != len(self.failed):
+            raise self.violated(f"{failed} rows are reported as failed, {len(self.failed)} did")
 
     def checkpoint_written(self, value: dict[str, Any]) -> None:
         """There is another checkpoint: it must not be ahead of what is certain."""
         if self.over:
             return  # from beyond the end of the run; what it says is looked at as what the next one finds
-        counts = Counts(**value["counts"])
-        at = number_of(value["watermark"]) if value["watermark"] is not None else 0
-        self.note("checkpoint", at)
-        if self.pipeline is None:
+        counts, reaches = Counts(**value["counts"]), reaches_of(value)
+        places = [number_of(reach.watermark) for reach in reaches]
+        self.note("checkpoint", sum(places))
+        if self.ranges is None:
             return  # what was found, written again with another lease
-        if at < self._at:
-            raise self.violated(f"the watermark went back from {self._at} to {at}")
         lines = self.kept.letters(certain=True)
         if len(lines) < counts.failed:
             raise self.violated(f"the checkpoint counts {counts.failed} failed rows, {len(lines)} letters are durable")
         written = set(lines[self._counts.failed : counts.failed])
-        found, passed = self._counts, self._passed
-        while passed < len(self.delivered) and self.delivered[passed] <= at:
-            number = self.delivered[passed]
-            passed += 1
+
+        def how(number: int) -> Counts | None:
             if number in self.acked:
-                found += Counts(1, 0, 0, self.acked[number])
-            elif number in written:
-                found += Counts(0, 0, 1, 0)
-            elif self.may_skip(number):
-                found += Counts(0, 1, 0, 0)
-            else:
-                raise self.violated(f"the checkpoint is at row {at}, and row {number} is not settled")
+                return Counts(1, 0, 0, self.acked[number])
+            if number in written:
+                return Counts(0, 0, 1, 0)
+            return Counts(0, 1, 0, 0) if self.may_skip(number) else None
+
+        found = self._counts + self.ranges.settle(reaches, how)
         if found != counts:
-            raise self.violated(f"the checkpoint at row {at} counts {counts}, and it is {found}")
-        self._counts, self._passed, self._at = found, passed, at
+            raise self.violated(f"the checkpoint at row {places} counts {counts}, and it is {found}")
+        self._counts = found
         self.finished = value if value["finished"] else None
+        if self.finished and not all(reach.finished for reach in reaches):
+            raise self.violated("the checkpoint is finished, and one of its ranges is not")
 
     def may_skip(self, number: int) -> bool:
         row = self.scenario.rows[number - 1]
@@ -234,14 +267,29 @@ class Invariants:
 
     # --- at the end -------------------------------------------------------------------------------------------
 
-    def ended(self, report: Report) -> None:
-        """The run says how it ended."""
+    def ended(self, report: Report, connections: Sequence[object]) -> None:
+        """The run says how it ended; `connections` to the database are open."""
         self.note("end", report.exit_code)
         if left := self.loop.open_tasks():
             raise self.violated(f"tasks are left behind: {[task.get_name() for task in left]}")
-        if self.disk.descriptors() or self.disk.locks:
-            raise self.violated("files or locks are left open")
+        if self.disk.descriptors() or self.disk.locks or connections:
+            raise self.violated("files, locks or connections are left open")
+        if self.ranges is not None and self.ranges.reading:
+            raise self.violated(f"{self.ranges.reading} ranges are still being read")
         self._deadlines()
+        self._told(report)
+        if report.job is None:
+            if self.acked:
+                raise self.violated("rows were sent, and the report knows of none")
+            return
+        self._counted(report)
+        if report.status in (COMPLETE, PARTIAL):
+            self._complete(report)
+        elif report.exit_code in (0, 3):
+            raise self.violated(f"exit code {report.exit_code} for a run that is {report.status}")
+
+    def _told(self, report: Report) -> None:
+        """What ended the run is said, and is so."""
         if report.status == INTERRUPTED and self.first_signal is None:
             raise self.violated("it says that it was interrupted, and nobody did")
         if report.status == ABORTED and report.error is None:
@@ -252,15 +300,6 @@ class Invariants:
             and "a defect in a sink" not in str(report.error)
         ):
             raise self.violated(f"{report.error}") from report.error
-        if report.job is None:
-            if self.acked:
-                raise self.violated("rows were sent, and the report knows of none")
-            return
-        self._counted(report)
-        if report.status in (COMPLETE, PARTIAL):
-            self._complete(report)
-        elif report.exit_code in (0, 3):
-            raise self.violated(f"exit code {report.exit_code} for a run that is {report.status}")
 
     def _deadlines(self) -> None:
         """A drain ends within its timeout, an abort within its own; what the disk and the machine took is not ours."""
@@ -307,7 +346,7 @@ class Invariants:
         if (report.status == PARTIAL) != bool(counts.failed + self.base.failed):
             raise self.violated(f"{report.status} with {counts.failed} failed rows")
         pipeline = self.pipeline
-        if pipeline.budget.used or (pipeline.limiter.in_flight and self.first_signal is None):
+        if self.first_signal is None and (pipeline.budget.used or pipeline.limiter.in_flight):
             raise self.violated(f"at the end {pipeline.budget!r}, {pipeline.limiter!r}")
         if Body.alive and not self.held_otherwise:
             raise self.violated(f"{len(Body.alive)} bodies are still in memory after the last row")
@@ -320,8 +359,13 @@ class Invariants:
             if row.number in self.objects:
                 if row.poison is not None or (row.body is None and self.scenario.on_null != "empty"):
                     raise self.violated(f"row {row.number} has an object that should not be")
-            elif row.number not in letters and not self.may_skip(row.number):
+            elif row.number not in letters and not self.may_skip(row.number) and self._is_promised(row.number):
                 raise self.violated(f"row {row.number} is not in the bucket")
+
+    def _is_promised(self, number: int) -> bool:
+        """Whether the row came soon enough; where partitions are not read by themselves it may be behind the cursor."""
+        comes_at = self.scenario.comes_at(number)
+        return not comes_at or (self.ranges is not None and self.ranges.by_leaf and comes_at <= self.read_until)
 
     def violated(self, message: str) -> Violation:
         """A violation, kept: whoever catches exceptions on the way must not hide it."""
@@ -341,13 +385,18 @@ def survived(scenario: Scenario, kept: Kept, objects: set[int], now: float, fini
         raise Violation("after a crash the checkpoint cannot be read") from None
     if value is None or (value["finished"] and value != finished):
         return  # of a run before: the next one begins anew, and has put its dead letters away
-    at = number_of(value["watermark"]) if value["watermark"] is not None else 0
     lines = kept.letters(certain=False)
     failed = value["counts"]["failed"]
     if len(lines) < failed:
         raise Violation(f"after a crash {len(lines)} of {failed} letters are left")
     letters = set(lines[:failed])
-    for row in scenario.rows[:at]:
-        skipped = (row.body is None and scenario.on_null == "skip") or (row.gone_at is not None and row.gone_at <= now)
-        if row.number not in objects and row.number not in letters and not skipped:
-            raise Violation(f"after a crash the checkpoint is at row {at}, and row {row.number} is lost")
+    for reach in reaches_of(value):
+        part, at = reach.part, number_of(reach.watermark)
+        for number in scenario.members(part):
+            row = scenario.rows[number - 1]
+            skipped = row.body is None and scenario.on_null == "skip"
+            skipped = skipped or (part.leaf is None and scenario.comes_at(number) > 0)  # it came behind the cursor
+            skipped = skipped or (row.gone_at is not None and row.gone_at <= now)
+            passed = reach.finished or number <= at
+            if passed and number not in objects and number not in letters and not skipped:
+                raise Violation(f"after a crash the checkpoint is at row {at} of {part}, and row {number} is lost")

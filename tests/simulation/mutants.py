@@ -18,8 +18,8 @@ from asyncup.flow.gate import Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier
 from asyncup.flow.waiters import Waiters
-from asyncup.flow.watermark import Watermark
-from asyncup.model import DeadLetter, Receipt, Upload
+from asyncup.flow.watermark import StreamTicket, Track
+from asyncup.model import WHOLE, DeadLetter, Range, Receipt, Upload
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.sources.postgres import PostgresSource
 from tests.simulation.disk import Disk
@@ -35,7 +35,7 @@ def mutant(plant: Callable[[], Iterator[Any]]) -> Plant:
 
 
 @contextlib.contextmanager
-def _patched(owner: Any, name: str, value: Any) -> Iterator[None]:
+def patched(owner: Any, name: str, value: Any) -> Iterator[None]:
     before = owner.__dict__[name]
     setattr(owner, name, value)
     try:
@@ -44,7 +44,7 @@ def _patched(owner: Any, name: str, value: Any) -> Iterator[None]:
         setattr(owner, name, before)
 
 
-class _Around:
+class Around:
     """Something else, with what is not defined here."""
 
     def __init__(self, inner: Any) -> None:
@@ -59,7 +59,7 @@ class _Around:
 
 @mutant
 def a_row_is_settled_before_it_is_acknowledged() -> Iterator[Any]:
-    class Hasty(_Around):
+    class Hasty(Around):
         async def put(self, upload: Upload) -> Receipt:
             self._going = asyncio.ensure_future(self._inner.put(upload))
             self._going.add_done_callback(lambda task: task.cancelled() or task.exception())
@@ -74,7 +74,7 @@ def a_row_is_settled_before_it_is_acknowledged() -> Iterator[Any]:
 
 @mutant
 def a_lost_answer_counts_as_an_acknowledgement() -> Iterator[Any]:
-    class Trusting(_Around):
+    class Trusting(Around):
         async def put(self, upload: Upload) -> Receipt:
             try:
                 return await self._inner.put(upload)
@@ -119,7 +119,7 @@ def attempts_have_no_end() -> Iterator[Any]:
             return 0.1
         return delay
 
-    with _patched(Retrier, "_next_delay", next_delay):
+    with patched(Retrier, "_next_delay", next_delay):
         yield Pipeline
 
 
@@ -130,10 +130,10 @@ def attempts_have_no_end() -> Iterator[Any]:
 def a_resumed_run_begins_one_row_too_late() -> Iterator[Any]:
     pages = PostgresSource.pages
 
-    def late(self: PostgresSource, after: Any) -> Any:
-        return pages(self, after and (*after[:-1], f"{int(after[-1]) + 1:06d}"))
+    def late(self: PostgresSource, after: Any, part: Range = WHOLE) -> Any:
+        return pages(self, after and (*after[:-1], f"{int(after[-1]) + 1:06d}"), part)
 
-    with _patched(PostgresSource, "pages", late):
+    with patched(PostgresSource, "pages", late):
         yield Pipeline
 
 
@@ -147,7 +147,7 @@ def a_channel_loses_what_it_holds() -> Iterator[Any]:
             return take(self)
         return taken
 
-    with _patched(Channel, "take", lossy):
+    with patched(Channel, "take", lossy):
         yield Pipeline
 
 
@@ -156,30 +156,36 @@ def memory_is_taken_without_asking() -> Iterator[Any]:
     async def reserve(self: Budget, size: int) -> None:
         self.adjust(size)
 
-    with _patched(Budget, "reserve", reserve):
+    with patched(Budget, "reserve", reserve):
         yield Pipeline
 
 
 @mutant
 def memory_is_not_given_back() -> Iterator[Any]:
     release = Budget.release
-    with _patched(Budget, "release", lambda self, size: release(self, size - (size > 560))):
+    with patched(Budget, "release", lambda self, size: release(self, size - (size > 560))):
         yield Pipeline
 
 
 @mutant
 def memory_is_given_back_too_early() -> Iterator[Any]:
     class Mutant(Pipeline):
-        def _track(self, page: Any) -> Any:
-            load, large, held = super()._track(page)
+        def _track(self, page: Any, track: Any) -> Any:
+            load, large, held = super()._track(page, track)
             return load, large, held // 2
 
     yield Mutant
 
 
 @mutant
+def a_body_that_was_read_while_it_was_sent_keeps_its_turn() -> Iterator[Any]:
+    with patched(StreamTicket, "settle", lambda self, outcome, size=0: self._ticket.settle(outcome, size)):
+        yield Pipeline
+
+
+@mutant
 def whoever_waits_for_a_close_is_forgotten() -> Iterator[Any]:
-    with _patched(Waiters, "wake_all", lambda self: None):
+    with patched(Waiters, "wake_all", lambda self: None):
         yield Pipeline
 
 
@@ -188,20 +194,19 @@ def whoever_waits_for_a_close_is_forgotten() -> Iterator[Any]:
 
 @mutant
 def the_watermark_passes_an_open_ticket() -> Iterator[Any]:
-    def advance(self: Watermark) -> None:
+    def advance(self: Track) -> None:
         while any(not ticket.open for ticket in self._tickets):
             ticket = self._tickets.popleft()
             self.position = ticket.last_key
-            self.counts += ticket.counts()
-            self.letters += ticket.letters
+            self._watermark.passed(ticket)
 
-    with _patched(Watermark, "advance", advance):
+    with patched(Track, "advance", advance):
         yield Pipeline
 
 
 @mutant
 def the_checkpoint_is_saved_before_the_dead_letters() -> Iterator[Any]:
-    class Late(_Around):
+    class Late(Around):
         def __init__(self, inner: Any) -> None:
             super().__init__(inner)
             self._kept: list[DeadLetter] = []
@@ -226,20 +231,20 @@ def nothing_is_synced() -> Iterator[Any]:
         if self._open.get(descriptor, self) is None:
             fsync(self, descriptor)
 
-    with _patched(Disk, "fsync", folders_only):
+    with patched(Disk, "fsync", folders_only):
         yield Pipeline
 
 
 @mutant
 def dead_letters_are_not_kept_for_the_next_run() -> Iterator[Any]:
     opened = DeadLetterFile.open
-    with _patched(DeadLetterFile, "open", lambda self, *, keep: opened(self, keep=0)):
+    with patched(DeadLetterFile, "open", lambda self, *, keep: opened(self, keep=0)):
         yield Pipeline
 
 
 @mutant
 def counts_cover_more_than_the_watermark() -> Iterator[Any]:
-    class Keen(_Around):
+    class Keen(Around):
         pipeline: Any
 
         async def save(self, checkpoint: Any) -> None:
@@ -264,7 +269,7 @@ def a_run_that_lost_its_lease_goes_on_saving() -> Iterator[Any]:
         self._etag = None if found is None else found.etag
         return await write(self, content)
 
-    with _patched(S3Checkpoints, "_write", blind):
+    with patched(S3Checkpoints, "_write", blind):
         yield Pipeline
 
 
@@ -273,7 +278,7 @@ def a_lease_is_taken_from_those_who_live() -> Iterator[Any]:
     async def free(self: S3Checkpoints, found: Any, *_: Any, restart: bool) -> Any:
         return None if found is None else LeasedState.decoded(found, "state")
 
-    with _patched(S3Checkpoints, "_check_free", free):
+    with patched(S3Checkpoints, "_check_free", free):
         yield Pipeline
 
 
@@ -282,7 +287,7 @@ def a_lease_is_taken_from_those_who_live() -> Iterator[Any]:
 
 @mutant
 def a_drain_forgets_what_was_not_sent() -> Iterator[Any]:
-    with _patched(Watermark, "open", property(lambda self: 0)):
+    with patched(Pipeline, "complete", property(lambda self: True)):
         yield Pipeline
 
 
@@ -303,7 +308,7 @@ def the_second_signal_is_not_heard() -> Iterator[Any]:
         if self.signal is None:
             request(self, signum)
 
-    with _patched(Interrupt, "request", once):
+    with patched(Interrupt, "request", once):
         yield Pipeline
 
 

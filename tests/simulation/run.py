@@ -17,13 +17,14 @@ from asyncup.flow.interrupt import Interrupt
 from asyncup.model import Checkpoint
 from asyncup.pipeline import Pipeline
 from asyncup.report import COMPLETE, PARTIAL, Report
+from tests.simulation.bucket import SimulatedSink
+from tests.simulation.database import Body, SimulatedDatabase
 from tests.simulation.disk import Disk, Inode, Stage
 from tests.simulation.invariants import Invariants, Violation, survived
 from tests.simulation.kept import CHECKPOINT, Kept, KeptInFolder, SimulatedDocuments, StateBucket
 from tests.simulation.loop import Crash, Standstill, VirtualLoop
 from tests.simulation.scenario import RunPlan, Scenario, draw
 from tests.simulation.seams import Now
-from tests.simulation.world import Body, SimulatedDatabase, SimulatedSink
 
 #: No run takes longer: seconds for each row, when all of them fail one after the other, and for all that is around them.
 SECONDS_FOR_ROW, SECONDS_AROUND = 400.0, 4000.0
@@ -32,12 +33,16 @@ MAX_STEPS = 400_000
 
 @dataclass(slots=True)
 class Ended:
-    """What became of a seed. Equal hashes are equal traces; `violation` is None when every guarantee held."""
+    """What became of a seed. Equal hashes are equal traces; `violation` is None when every guarantee held.
+
+    `readers` is how many ranges were read at a time at most.
+    """
 
     seed: int
     digest: int = 0
     steps: int = 0
     runs: int = 0
+    readers: int = 0
     rows: int = 0
     seconds: float = 0.0
     violation: str | None = None
@@ -61,6 +66,7 @@ def configuration(plan: RunPlan, scenario: Scenario) -> Config:
         max_rate=plan.max_rate,
         max_bandwidth=plan.max_bandwidth,
         memory=plan.memory,
+        readers=plan.readers,
         max_attempts=plan.max_attempts,
         max_failures=plan.max_failures,
         drain_timeout=plan.drain_timeout,
@@ -185,7 +191,7 @@ class Run:
             raise watch.violated(f"the run ends with {exc!r} instead of a report") from exc
         if watch.errors:
             raise watch.violated(watch.errors[0])
-        watch.ended(self.report)
+        watch.ended(self.report, self.database.open_connections)
         return self.report.status
 
     async def _main(self) -> Report:
@@ -194,7 +200,8 @@ class Run:
 
     def built(self, pipeline: Any, checkpoint: Checkpoint) -> None:
         """The pipeline is there, and has not begun: give it the bounds that a small run meets."""
-        self.watch.begins(pipeline, checkpoint.watermark, checkpoint.counts)
+        self.watch.begins(pipeline, checkpoint)
+        pipeline._streams_from = self.plan.streams_from
         if self.plan.parcels is not None:
             pipeline._parcels = Channel(self.plan.parcels)
 
@@ -277,9 +284,11 @@ class World:
         self.kept: Kept = KeptInFolder(self.disk) if scenario.state == "folder" else self.bucket
 
 
-def simulate(seed: int, *, trace: bool = False, pipeline_class: Callable[..., Any] = Pipeline) -> Ended:
+def simulate(
+    seed: int, *, trace: bool = False, pipeline_class: Callable[..., Any] = Pipeline, divided: bool = True
+) -> Ended:
     """Play a seed; within `seams.simulated()`. The same seed gives the same trace, on any machine."""
-    scenario, dice = draw(seed), random.Random(~seed & 0xFFFFFFFF)
+    scenario, dice = draw(seed, divided=divided), random.Random(~seed & 0xFFFFFFFF)
     ended, world = Ended(seed, rows=len(scenario.rows)), World(scenario, dice)
     frozen: Run | None = None
     collecting = gc.isenabled()
@@ -321,6 +330,7 @@ def _play(run: Run, world: World, ended: Ended) -> str:
         ended.ends.append(end)
     finally:
         ended.runs += 1
+        ended.readers = max(ended.readers, run.watch.ranges.most if run.watch.ranges is not None else 0)
         ended.steps += run.loop.steps - before
         ended.digest = hash((ended.digest, run.watch.digest, run.loop.steps))
     return end
@@ -336,6 +346,9 @@ class _Constants:
             "MAX_LETTERS": plan.max_letters,
             "PROGRESS_SECONDS": plan.beat,
             "LOOK_SECONDS": plan.look,
+            "STREAMS": plan.streams,
+            "SLICE_BYTES": plan.slice_bytes,
+            "WINDOW": plan.window,
         }
 
     def __enter__(self) -> None:

@@ -5,8 +5,12 @@ The last run is calm: nothing fails in it that can mend, so that it has to compl
 
 from __future__ import annotations
 
+import itertools
 import random
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from asyncup.model import Key, Range
 
 #: What a PUT may come to, with the weight of each. `after` has stored the object, `late` will.
 FAULTS = {
@@ -42,6 +46,8 @@ class RowPlan:
 class RunPlan:
     """One run. Times are seconds from its beginning, steps are the loop's; an event has one of them."""
 
+    readers: int = 1
+    ranges: tuple[Range, ...] = ()  # in which the table is divided, by a run that begins anew
     concurrency: int = 4
     auto: bool = False  # find the level; `concurrency` is the most then
     max_rate: float | None = None
@@ -66,6 +72,10 @@ class RunPlan:
     pauses: tuple[float, float] = (0.0, 0.0)
     clock_jumps: float = 0.0
     parts_from: int = 1 << 40
+    streams_from: int | None = None  # larger bodies are read while they are sent, so many at a time, in slices
+    streams: int = 2
+    slice_bytes: int = 8 << 20
+    window: int = 64 << 20
     fault_rate: float = 0.0
     faults: dict[str, float] = field(default_factory=dict)
     outages: list[tuple[float, float]] = field(default_factory=list)
@@ -94,10 +104,52 @@ class Scenario:
     proven: bool
     state: str  # where it is kept: folder or s3
     phases: int  # rows from this number on have NULL in their key; 0 for none
+    leaves: tuple[float, ...] = ()  # when each partition came; they take the rows in turn
+    renamed_at: float | None = None  # when they get other names
+    _members: dict[Range, list[int]] = field(default_factory=dict)
+
+    def key(self, number: int) -> Key:
+        """A row's pagination key."""
+        text = f"{number:06d}"
+        if not self.phases:
+            return (text,)
+        return (text if number < self.phases else None, text)
+
+    def leaf(self, number: int) -> int | None:
+        """The partition that a row is in, by its oid: the place of it in `leaves`, from 1."""
+        return number % len(self.leaves) + 1 if self.leaves else None
+
+    def comes_at(self, number: int) -> float:
+        """When a row comes: with its partition."""
+        leaf = self.leaf(number)
+        return 0.0 if leaf is None else self.leaves[leaf - 1]
+
+    def members(self, part: Range) -> list[int]:
+        """The rows of a range, in key order."""
+        found = self._members.get(part)
+        if found is None:
+            numbers = range(1, len(self.rows) + 1)
+            found = self._members[part] = [number for number in numbers if self._is_in(part, number)]
+        return found
+
+    def _is_in(self, part: Range, number: int) -> bool:
+        if part.leaf is not None and part.leaf != self.leaf(number):
+            return False
+        is_null = bool(self.phases) and number >= self.phases
+        if part.nulls is not None and part.nulls != is_null:
+            return False
+        place = _ordered(self.key(number))
+        above = part.lower is None or place >= _ordered(part.lower)
+        return above and (part.upper is None or place < _ordered(part.upper))
 
 
-def draw(seed: int) -> Scenario:
-    """The scenario of a seed."""
+def _ordered(key: Key) -> tuple[int, ...]:
+    """What compares as the server compares keys; NULLs are last."""
+    return tuple(10**9 if text is None else int(text) for text in key)
+
+
+def draw(seed: int, *, divided: bool = True) -> Scenario:
+    """The scenario of a seed; read as a whole by one reader, and sent as a whole, unless it may be `divided`."""
     dice = random.Random(seed)
     count = _count(dice)
     memory = dice.choice([2_500, 8_000, 40_000, 300_000, 10_000_000])
@@ -109,7 +161,47 @@ def draw(seed: int) -> Scenario:
         _lease(runs, dice, count)
     proven = dice.random() < 0.7
     phases = dice.randint(1, count) if count and proven and dice.random() < 0.15 else 0
-    return Scenario(seed, rows, runs, dice.choice(["skip", "skip", "empty", "fail"]), proven, state, phases)
+    scenario = Scenario(seed, rows, runs, dice.choice(["skip", "skip", "empty", "fail"]), proven, state, phases)
+    if divided:  # with dice of its own: without it a seed gives the same scenario as ever
+        more = random.Random(seed + (1 << 40))
+        _stream(runs, more, max((len(row.body) for row in rows if row.body is not None), default=0))
+        return _divide(scenario, more, count) if proven else scenario
+    return scenario
+
+
+def _stream(runs: list[RunPlan], dice: random.Random, largest: int) -> None:
+    """Have some runs read large bodies while they send them, the `largest` in a few slices."""
+    for run in runs:
+        run.streams_from = dice.choice([None, 100, 1000])
+        run.streams = dice.choice([1, 2, 2, 3])
+        run.slice_bytes = dice.choice([max(50, largest // 10), max(50, largest // 3), 8 << 20])
+        run.window = dice.choice([largest // 8, largest // 2, 64 << 20])
+
+
+def _divide(scenario: Scenario, dice: random.Random, count: int) -> Scenario:
+    """Give runs their readers and ranges, as many and as good as they come, and the table partitions."""
+    late = dice.choice([0.0, 10 ** dice.uniform(-0.5, 1.2)])
+    leaves = tuple(dice.choice([0.0, late]) for _ in range(dice.choice([0, 0, 0, 0, 1, 2, 3])))
+    for run in scenario.runs:
+        run.readers = dice.choice([1, 2, 2, 3, 4])
+        run.ranges = tuple(_ranges(dice, count, scenario.phases, len(leaves)))
+    renamed_at = dice.choice([None, 10 ** dice.uniform(-1, 2)])
+    return replace(scenario, leaves=leaves, renamed_at=renamed_at)
+
+
+def _ranges(dice: random.Random, count: int, phases: int, leaves: int) -> Iterable[Range]:
+    """Ranges that have all keys there may be: bounds may lie where no row is, or two of them between the same rows."""
+    for leaf in range(1, leaves + 1) if leaves else (None,):
+        bounds = []
+        for _ in range(dice.choice([0, 1, 1, 2, 3, 7])):
+            number = dice.randint(0, count + 2)
+            key = (f"{number:06d}",)
+            bounds.append((*key, f"{max(0, number + dice.randint(-1, 1)):06d}") if phases else key)
+        nulls = False if bounds and phases else None
+        for lower, upper in itertools.pairwise([None, *sorted(set(bounds)), None]):
+            yield Range(lower, upper, nulls, leaf)
+        if nulls is False:
+            yield Range(nulls=True, leaf=leaf)
 
 
 def _lease(runs: list[RunPlan], dice: random.Random, count: int) -> None:

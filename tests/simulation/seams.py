@@ -14,11 +14,10 @@ import pkgutil
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from types import FunctionType, ModuleType
 from typing import Any
 
-import asyncpg
 import filelock
 
 import asyncup
@@ -27,8 +26,9 @@ from asyncup.checkpoints.owner import Owner
 from asyncup.sources.keyset import Keyset, Relation, choose_key
 from asyncup.sources.postgres import PostgresSource, Request
 from asyncup.sources.session import Session
+from tests.simulation.bucket import SimulatedSink
+from tests.simulation.database import SimulatedKeyset
 from tests.simulation.disk import SimulatedLock, SimulatedOS, SimulatedPath
-from tests.simulation.world import SimulatedKeyset, SimulatedSink
 
 #: The rooms that are simulated; the others are not reached from a run, or have no seams.
 _ROOMS = ("asyncup.app", "asyncup.again", "asyncup.state", "asyncup.pipeline", "asyncup.flow", "asyncup.checkpoints")
@@ -87,22 +87,38 @@ class SimulatedSource(PostgresSource):
         scenario = run.scenario
         key = ("a", "k") if scenario.phases else ("k",)
         columns = tuple(model.Column(name, "text", "text", not_null=name != "a") for name in ("a", "k", "id", "body"))
-        relation = Relation("public.t", "t", "t", columns, (("k",), ("id",)), not scenario.proven, "db")
-        keyset = Keyset(relation, choose_key(relation, key), (relation.column("id"),), "body")
 
-        async def look(connection: Any) -> None:
+        async def look(connection: Any) -> dict[int, str | None]:
             await connection.execute("look")
+            return run.database.leaves()
 
-        await session.run(look, "resolve", "public.t")
-        source = cls(session, SimulatedKeyset(keyset, scenario.phases), request, None, [])  # type: ignore[arg-type]
+        unique, leaves = (("k",), ("id",)), await session.run(look, "resolve", "public.t")
+        relation = Relation("public.t", "public.t", "t", columns, unique, not scenario.proven, "db", leaves)
+        keyset = SimulatedKeyset(relation, choose_key(relation, key), (relation.column("id"),), "body")
+        source = cls(session, keyset, request, None, [])
+        source._slice_bytes = run.plan.slice_bytes
         if run.plan.page_bytes is not None:
             source.page_bytes = run.plan.page_bytes
         return source
 
-    def _checked(self, rows: Any, after: Any) -> Any:
-        rows = super()._checked(rows, after)
-        Now.run.watch.delivered_page(rows, self.shape)
-        return rows
+    async def divide(self) -> tuple[model.Reach, ...]:
+        Now.run.watch.divided = found = await super().divide()
+        return found
+
+    async def pages(self, after: model.Key | None, part: model.Range = model.WHOLE) -> AsyncGenerator[model.Page, None]:
+        watch, is_read = Now.run.watch, False
+        watch.range_begins(part, after)
+        try:
+            async with contextlib.aclosing(super().pages(after, part)) as pages:
+                while True:
+                    page: list[Any] = [await anext(pages, None)]
+                    if page[0] is None:
+                        break
+                    watch.delivered_page(part, page[0].rows, self.shape)
+                    yield page.pop()  # not held here either
+            is_read = True
+        finally:
+            watch.range_ends(part, is_read=is_read)
 
 
 class SimulatedS3:
@@ -125,8 +141,24 @@ class SimulatedOwner:
         return Owner(f"{Now.run.dice.getrandbits(64):032x}", "host", 1, "", "", "", "2026-01-01T00:00:00.000Z")
 
 
-async def _connect(dsn: str | None, *, timeout: float, **_: Any) -> Any:
-    return await Now.run.database.connect(dsn, timeout=timeout)
+async def _divide(connection: Any, keyset: Keyset, *_: Any) -> tuple[model.Reach, ...]:
+    """See `ranges.divide`."""
+    await connection.execute("divide")
+    there = {None, *keyset.relation.leaves}
+    found = [model.Reach(part) for part in Now.run.plan.ranges if part.leaf in there]
+    return tuple(found) if len(found) > 1 else ()
+
+
+async def _leaves_of(connection: Any, sql: str) -> dict[int, str | None]:
+    """See `catalog.leaves_of`."""
+    await connection.execute("leaves")
+    leaves: dict[int, str | None] = Now.run.database.leaves()
+    return leaves
+
+
+async def _open(session: Session) -> Any:
+    """See `Session._open`; what is said of a connection, in files and in the environment, is no matter here."""
+    return await Now.run.database.connect()
 
 
 class SimulatedState:
@@ -195,7 +227,7 @@ def simulated() -> Iterator[None]:
 
     with undo:
         for module in _modules():
-            postgres = module.__name__ == "asyncup.sources.session"
+            postgres = module.__name__.startswith("asyncup.sources.")  # which files it finds is no matter here
             for name, value in list(vars(module).items()):
                 if id(value) in by_identity and not (postgres and value in (os, pathlib.Path)):
                     put(module, name, by_identity[id(value)])
@@ -206,8 +238,10 @@ def simulated() -> Iterator[None]:
                 if any(id(value) in by_identity for value in (function.__kwdefaults__ or {}).values()):
                     keyed = {name: by_identity.get(id(value), value) for name, value in function.__kwdefaults__.items()}
                     put(function, "__kwdefaults__", keyed)
-        put(asyncpg, "connect", _connect)
+        put(Session, "_open", _open)
         put(sys.modules["asyncup.sources.postgres"], "PostgresSource", SimulatedSource)
+        put(sys.modules["asyncup.sources.postgres"], "divide", _divide)
+        put(sys.modules["asyncup.sources.postgres"], "leaves_of", _leaves_of)
         put(asyncup.sinks.s3, "S3Sink", SimulatedS3)
         put(asyncup.sinks.s3.documents, "S3Documents", SimulatedState)
         put(asyncup.app, "Pipeline", _pipeline)

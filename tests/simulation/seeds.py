@@ -1,7 +1,8 @@
 """Seeds that have shown a defect. What is here is played in every run of the tests.
 
 A seed means the same as long as `scenario.py` draws the same from it; when that changes, a defect that was mended is
-held by the test that was written for it.
+held by the test that was written for it. These are from before tables were divided, and are played without
+(`draw(seed, divided=False)`).
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from asyncup.flow.gate import Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.flow.tally import Tally
-from asyncup.model import Checkpoint, Counts
+from asyncup.model import Checkpoint, Counts, Range, Reach
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.render.renderer import Renderer
 from asyncup.render.template import parse_template
@@ -50,6 +51,8 @@ class FakeRun:
         max_failures: int | None = None,
         max_attempts: int = 4,
         on_null: str = "skip",
+        readers: int = 1,
+        streams_from: int | None = None,
     ) -> None:
         self.source, self.sink = source, sink
         self.watcher, self.tally, self.interrupt = Watcher(), Tally(), Interrupt()
@@ -70,6 +73,8 @@ class FakeRun:
                 observer=self.watcher,
                 tally=self.tally,
                 interrupt=self.interrupt,
+                readers=readers,
+                streams_from=streams_from,
             ),
             limits=limits or Limits(concurrency),
             memory=memory,
@@ -94,6 +99,12 @@ class FakeRun:
 
 def bodies(count: int) -> list[bytes | None]:
     return [b"body %d" % number for number in range(1, count + 1)]
+
+
+def ranges(*bounds: int) -> tuple[Reach, ...]:
+    """The ranges of a MemorySource between the rows of these numbers; each is the first of its range."""
+    edges = [None, *((f"{bound:012d}",) for bound in bounds), None]
+    return tuple(Reach(Range(lower, upper)) for lower, upper in itertools.pairwise(edges))
 
 
 def key(number: int) -> str:

@@ -33,7 +33,8 @@ def give(*arguments: str) -> None:
 #: An option that is given once, by what kind of value it takes.
 SWITCHES = {entry.name for entry in fields(Config) if entry.default is False}
 REPEATED = {entry.name for entry in fields(Config) if entry.default == ()}
-ONCE = {entry.name for entry in fields(Config)} - SWITCHES - REPEATED
+#: A password is for the library alone: what stands on a command line is seen by all.
+ONCE = {entry.name for entry in fields(Config)} - SWITCHES - REPEATED - {"password"}
 
 
 def test_without_flags_every_option_keeps_its_default(chosen: list[dict[str, Any]]) -> None:

@@ -28,7 +28,7 @@ from asyncup.config import (
     secrets_of,
 )
 from asyncup.errors import UsageError
-from asyncup.plan import fingerprint_difference
+from asyncup.resolved import fingerprint_difference
 
 RIGHT: dict[str, Any] = {"table": "docs", "to": "s3://bucket/{id}"}
 
@@ -370,6 +370,19 @@ def test_without_a_password_there_are_no_secrets(dsn: str | None) -> None:
 def test_a_dsn_that_cannot_be_taken_apart_is_a_secret_as_a_whole() -> None:
     dsn = "postgresql://user:secret@[::1/db"
     assert dsn in secrets_of(Config.of(**RIGHT, dsn=dsn).dsn)
+
+
+@pytest.mark.parametrize("dsn", ["host=h password=hun\\ ter2 user=u", "password = 'hun ter2' host=h"])
+def test_secrets_are_found_in_keywords_and_values_too(dsn: str) -> None:
+    assert "hun ter2" in secrets_of(dsn)
+
+
+def test_a_password_is_shown_by_nothing_and_kept_nowhere() -> None:
+    config = Config.of(**RIGHT, password="hunter2")
+    assert "hunter2" not in f"{config} {config.kept()}"
+    assert Config.of(**RIGHT, password_command="pass show db").kept() == RIGHT
+    with pytest.raises(UsageError, match="cannot be combined with a password"):
+        Config.of(**RIGHT, password="hunter2", password_command="pass show db")
 
 
 def test_the_flag_of_an_option_is_its_name_with_dashes() -> None:

@@ -94,6 +94,7 @@ def test_what_a_row_or_a_server_says_stays_within_its_line() -> None:
         "row (a\\nerror: forged\\x1b[2J) failed: the object key is empty"
     )
     assert lines.line(Notice("stale\ncollation")) == "warning: stale\\ncollation"
+    assert lines.line(Notice("as it\nshould be", is_routine=True)) == "as it\\nshould be"
     waiting = lines.line(Waiting("put o: <html>\r\nbusy", 2.0, 9))
     assert waiting is not None
     assert waiting.isprintable()

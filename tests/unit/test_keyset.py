@@ -136,11 +136,11 @@ def test_a_composite_key_is_compared_as_a_row_with_each_column_s_own_type() -> N
 def test_rows_with_a_null_in_the_key_are_read_in_a_phase_of_their_own() -> None:
     pages = keyset(CREATED, ID)
     assert pages.phases == ((False, False), (True, False))
-    assert conditions(pages.page(0, None, 10, 1)) == ['"docs"."created" IS NOT NULL']
+    assert conditions(pages.page(0, None, 10, 1)) == ['"docs"."created" IS DISTINCT FROM NULL']
     assert order(pages.page(0, None, 10, 1)) == '"docs"."created", "docs"."id"'
     later = pages.page(1, (None, "7"), 10, 1)
-    assert conditions(later) == ['"docs"."created" IS NULL', '("docs"."id") > ($2::text::bigint)']
-    assert order(later) == '"docs"."id"'
+    assert conditions(later) == ['"docs"."created" IS NOT DISTINCT FROM NULL', '("docs"."id") > ($2::text::bigint)']
+    assert order(later) == '"docs"."created", "docs"."id"', "as an index has it"
     assert later.arguments == (1, "7")
 
 
@@ -154,8 +154,8 @@ def test_every_pattern_of_nulls_has_exactly_one_phase(key: tuple[Column, ...]) -
         assert pages.phase_of(row) == number
         statement = pages.page(number, row, 10, 1)
         for column, null in zip(key, pattern, strict=True):
-            is_null = f'"docs".{quote(column.name)} IS NULL'
-            is_not_null = f'"docs".{quote(column.name)} IS NOT NULL'
+            is_null = f'"docs".{quote(column.name)} IS NOT DISTINCT FROM NULL'
+            is_not_null = f'"docs".{quote(column.name)} IS DISTINCT FROM NULL'
             found = conditions(statement)
             assert (is_null in found, is_not_null in found) == (null, not null and not column.not_null)
         assert len(statement.arguments) == 1 + sum(not null for null in pattern)
@@ -202,14 +202,17 @@ def test_one_body_is_found_by_the_whole_key_nulls_included() -> None:
     statement = keyset(CREATED, ID).one_body((None, "7"))
     assert statement.sql == (
         'SELECT "docs"."body"\nFROM "public"."docs" AS "docs"\n'
-        'WHERE "docs"."created" IS NULL AND "docs"."id" = $1::text::bigint'
+        'WHERE "docs"."created" IS NOT DISTINCT FROM NULL AND "docs"."id" = $1::text::bigint'
     )
     assert statement.arguments == ("7",)
 
 
 def test_a_null_in_any_column_of_an_unproven_key_is_looked_for() -> None:
     statement = keyset(CREATED, RANK, proven=False).null_keys()
-    assert 'WHERE ("docs"."created" IS NULL OR "docs"."Rank" IS NULL)\nLIMIT 1' in statement.sql
+    assert (
+        'WHERE ("docs"."created" IS NOT DISTINCT FROM NULL OR "docs"."Rank" IS NOT DISTINCT FROM NULL)\nLIMIT 1'
+        in statement.sql
+    )
 
 
 def test_chosen_rows_are_joined_to_one_array_for_each_key_column_outside_of_the_condition_s_reach() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import random
 import tracemalloc
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -24,9 +25,9 @@ from asyncup.errors import (
 )
 from asyncup.events import Draining, Progress, RowFailed
 from asyncup.flow.retry import Interrupted
-from asyncup.model import ROW_OVERHEAD, Counts, Receipt, Row, Upload
+from asyncup.model import ROW_OVERHEAD, WHOLE, Counts, Key, Page, Range, Reach, Receipt, Row, Upload
 from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource
-from tests.unit.runs import FRESH, FakeRun, bodies, key, until
+from tests.unit.runs import FRESH, FakeRun, bodies, key, ranges, until
 
 
 @pytest.mark.parametrize("count", [0, 1, 99, 100, 101, 1234])
@@ -54,7 +55,7 @@ async def test_the_number_of_tasks_does_not_depend_on_the_number_of_rows() -> No
     senders = {name for name in seen if name.startswith("asyncup-sender")}
     assert len(senders) == 5
     assert {name for name in seen if name.startswith("asyncup")} - senders <= {
-        "asyncup-reader",
+        "asyncup-reader-0",
         "asyncup-feeder",
         "asyncup-keeper",
         "asyncup-steersman",
@@ -119,10 +120,10 @@ async def test_the_watermark_waits_for_the_oldest_open_row() -> None:
     running = run.start()
     sink.release(key(1), *[key(number) for number in range(3, 401)])
     await until(lambda: run.settled.put == 399)
-    assert run.pipeline.watermark.position is None
+    assert run.pipeline.watermark.tracks[0].position is None
     sink.release(key(2))
     assert await running is True
-    assert run.pipeline.watermark.position == (f"{400:012d}",)
+    assert run.pipeline.watermark.tracks[0].position == (f"{400:012d}",)
 
 
 async def test_reading_stops_when_the_memory_budget_is_held() -> None:
@@ -421,7 +422,7 @@ async def test_large_rows_move_the_watermark_one_by_one() -> None:
     running = run.start()
     sink.release(key(1), key(2), key(4))
     await until(lambda: run.settled.put == 3)
-    assert run.pipeline.watermark.position == (f"{2:012d}",)
+    assert run.pipeline.watermark.tracks[0].position == (f"{2:012d}",)
     sink.release(key(3))
     assert await running is True
 
@@ -464,6 +465,8 @@ async def test_whatever_the_order_and_the_faults_a_resumed_run_completes_the_set
     poison = {key(number) for number in dice.sample(range(1, count + 1), count // 50)}
     stored: dict[str, bytes] = {}
     checkpoints = MemoryCheckpoints()
+    bounds = sorted(dice.sample(range(2, count + 20), dice.choice([0, 0, 1, 5, min(40, count)])))
+    fresh = dataclasses.replace(FRESH, ranges=ranges(*bounds) if bounds else ())
     for attempt in range(200):
         faults = random.Random(seed * 1000 + attempt)
 
@@ -477,8 +480,9 @@ async def test_whatever_the_order_and_the_faults_a_resumed_run_completes_the_set
         run = FakeRun(
             source,
             sink,
-            checkpoint=checkpoints.saved[-1] if checkpoints.saved else FRESH,
+            checkpoint=checkpoints.saved[-1] if checkpoints.saved else fresh,
             checkpoints=checkpoints,
+            readers=dice.choice([1, 2, 4, 9]),
             concurrency=dice.choice([1, 3, 20]),
             memory=dice.choice([1000, 20_000, 10_000_000]),
             max_attempts=50,
@@ -495,9 +499,13 @@ async def test_whatever_the_order_and_the_faults_a_resumed_run_completes_the_set
         watermark = run.pipeline.watermark
         counts = run.settled
         assert counts.put + counts.skipped + counts.failed == counts.rows
-        passed = 0 if watermark.position is None else int(watermark.position[0] or 0)
-        assert watermark.counts.rows == passed
-        for number in range(1, passed + 1):
+        passed = [
+            number
+            for first, track in zip([1, *bounds], watermark.tracks, strict=True)
+            for number in range(first, 1 + int((track.position or ("0",))[0] or 0))
+        ]
+        assert watermark.counts.rows == len(passed)
+        for number in passed:
             settled = rows[number - 1] is None or key(number) in stored or key(number) in poison
             assert settled, "the checkpoint ran ahead"
         if complete:
@@ -548,3 +556,50 @@ async def test_a_row_whose_exchange_keeps_breaking_fails_alone_while_others_succ
     sink.unreachable = ConnectionLost("check bucket", "b", "no answer in time")
     assert await run.run() is True
     assert (run.settled.put, run.settled.failed) == (499, 1)
+
+
+async def test_readers_take_the_ranges_side_by_side_and_the_first_free_one_takes_the_next() -> None:
+    """One range is held up; the other reader reads all the others meanwhile."""
+
+    class Gated(MemorySource):
+        gate = asyncio.Event()
+
+        async def pages(self, after: Key | None, part: Range = WHOLE) -> AsyncGenerator[Page, None]:
+            if part.lower is None:
+                await self.gate.wait()
+            async for page in super().pages(after, part):
+                yield page
+
+    source = Gated(bodies(100), page_rows=7)
+    run = FakeRun(source, MemorySink(), checkpoint=dataclasses.replace(FRESH, ranges=ranges(10, 20, 70)), readers=2)
+    running = run.start()
+    await until(lambda: len(run.sink.objects) == 91)
+    assert [track.is_finished for track in run.pipeline.watermark.tracks] == [False, True, True, True]
+    source.gate.set()
+    assert await running
+    assert run.last.finished
+    assert [reach.watermark for reach in run.last.ranges] == [(f"{n:012d}",) for n in (9, 19, 69, 100)]
+
+
+async def test_a_resumed_run_reads_only_what_is_left_of_the_ranges() -> None:
+    begun = (
+        Reach(Range(None, ("000000000010",)), ("000000000009",), finished=True),
+        Reach(Range(("000000000010",), ("000000000050",)), ("000000000030",)),
+        Reach(Range(("000000000050",), None)),
+    )
+    checkpoint = dataclasses.replace(FRESH, ranges=begun, counts=Counts(put=30))
+    run = FakeRun(MemorySource(bodies(60)), MemorySink(), checkpoint=checkpoint, readers=3)
+    assert await run.run()
+    assert sorted(run.sink.objects) == [key(number) for number in range(31, 61)]
+    assert run.last.counts.put == 60
+
+
+async def test_an_error_of_one_reader_ends_the_run_and_what_the_others_settled_is_saved() -> None:
+    source = MemorySource(bodies(3000), page_rows=10, error=ReadingBroken("read", "t", "gone"), error_at=2500)
+    checkpoint = dataclasses.replace(FRESH, ranges=ranges(1000, 2000))
+    run = FakeRun(source, MemorySink(), checkpoint=checkpoint, readers=3)
+    with pytest.raises(ReadingBroken, match="gone"):
+        await run.run()
+    assert run.last.counts.put > 0
+    assert not run.last.finished
+    assert not run.last.ranges[2].finished

@@ -1,4 +1,4 @@
-"""The plan: whether a run continues another one, and what keeps it from doing so."""
+"""What keeps a run from continuing another one."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from typing import Any
 
 import pytest
 
-from asyncup.plan import Plan, fingerprint_difference
-
-
-@pytest.mark.parametrize(("after", "resumed"), [(None, False), (("7",), True), ((None, "7"), True)])
-def test_a_run_resumes_when_there_is_a_watermark_to_continue_from(
-    after: tuple[str | None, ...] | None, resumed: bool
-) -> None:
-    assert Plan("job", "t", ("id",), "null:", 10, after, 0, {}, None).resumed is resumed
+from asyncup.resolved import fingerprint_difference
 
 
 @pytest.mark.parametrize(

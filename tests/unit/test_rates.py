@@ -7,7 +7,7 @@ import pytest
 from asyncup.console.rates import WINDOW_SECONDS, RateMeter, Rates
 from asyncup.events import Progress
 from asyncup.model import Counts
-from asyncup.plan import Plan
+from asyncup.resolved import Plan
 
 
 def plan(estimate: int | None, before: int = 0) -> Plan:

@@ -18,8 +18,8 @@ from asyncup.console.text import Redactor
 from asyncup.errors import AsyncupError, Unreachable
 from asyncup.events import Event, Notice, Planned, RowFailed, Waiting
 from asyncup.model import Counts, DeadLetter
-from asyncup.plan import Plan
 from asyncup.report import ABORTED, JobReport, Report
+from asyncup.resolved import Plan
 
 
 def config(dsn: str) -> Config:

@@ -23,6 +23,7 @@ from asyncup.errors import (
     ServerFault,
     SourceRefused,
     StaleRequest,
+    StatementTimedOut,
     Throttled,
     Unreachable,
 )
@@ -93,7 +94,7 @@ class Server:
 
 
 STALE = [StaleRequest, ClockSkewed, CredentialsExpired, BucketElsewhere]
-RETRIED = [Unreachable, ConnectionLost, ServerFault, Throttled, PayloadCorrupted, *STALE]
+RETRIED = [Unreachable, ConnectionLost, ServerFault, StatementTimedOut, Throttled, PayloadCorrupted, *STALE]
 FINAL = [
     kind
     for kind in vars(errors).values()
@@ -130,6 +131,7 @@ async def test_what_cannot_mend_by_itself_is_final_at_once(kind: type[AsyncupErr
         (ServerFault, 10, Disposition.DEAD_LETTER),
         (Throttled, 10, Disposition.DEAD_LETTER),
         (PayloadCorrupted, 2, Disposition.DEAD_LETTER),
+        (StatementTimedOut, 2, Disposition.ABORT),
         *((kind, 2, Disposition.ABORT) for kind in STALE),
     ],
 )

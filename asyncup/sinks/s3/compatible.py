@@ -55,7 +55,8 @@ class CompatibleLane:
 
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
-        key, body, size = upload.key, upload.body, len(upload.body)
+        body: bytes  # a streamed one goes in parts
+        key, body, size = upload.key, upload.body, len(upload.body)  # type: ignore[assignment]
         given = arguments(self._settings.object_headers(), upload.headers)
         answer, seal = await self._send("put", "put_object", key, body, given)
         etag = answer.get("ETag")
@@ -73,8 +74,10 @@ class CompatibleLane:
             AsyncupError: as for `put`.
         """
         given = {"UploadId": upload_id, "PartNumber": number}
-        # botocore takes no memoryview; the copy is a part's, and lasts as long as its request
-        answer, seal = await self._send("put part", "upload_part", key, bytes(body), given)
+        # botocore takes no memoryview; the copy is a part's, and lasts as long as its request; of a streamed body a part
+        # has its bytes to itself
+        whole = body.obj if isinstance(body.obj, bytes) and len(body.obj) == len(body) else bytes(body)
+        answer, seal = await self._send("put part", "upload_part", key, whole, given)
         etag = answer.get("ETag")
         if not etag:
             raise _not_stored("put part", key)

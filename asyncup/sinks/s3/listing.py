@@ -7,7 +7,8 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html. 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import unquote_plus
@@ -17,11 +18,11 @@ from botocore.exceptions import ClientError
 
 from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused, ObjectMissing
 from asyncup.flow.retry import Retrier
-from asyncup.model import Likeness, Listed, Upload
+from asyncup.model import Likeness, Listed, Slices, Streamed, Upload
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.compatible import arguments
 from asyncup.sinks.s3.errors import from_botocore
-from asyncup.sinks.s3.etags import agrees_by_checksum, expected_etag
+from asyncup.sinks.s3.etags import EtagDigest, KeptChecksum
 from asyncup.sinks.s3.integrity import THREAD_BYTES
 from asyncup.sinks.s3.settings import S3Settings
 
@@ -64,6 +65,22 @@ class S3Objects:
                 following.cancel()
                 await asyncio.wait({following})
 
+    async def first(self, prefix: str) -> tuple[int, bool] | None:
+        """How many objects the first page of a listing has, and whether more follow; None where it is not permitted.
+
+        Raises:
+            DestinationRefused: the bucket or the credentials are of no use.
+            Unreachable, ConnectionLost, ServerFault, Throttled: all attempts were in vain.
+        """
+        try:
+            listed, following = await self._retrier.run(self._page, (prefix, None))
+        except DestinationRefused as refused:
+            cause = refused.__cause__
+            if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") in _DENIED:
+                return None
+            raise
+        return len(listed), following is not None
+
     async def look(self, key: str) -> Listed | None:
         """See `Objects.look`."""
         answer = await self._head(key)
@@ -76,11 +93,11 @@ class S3Objects:
         is no MD5. There, and where it never is one, a checksum that S3 keeps decides, if there is one.
         """
         key, body = upload.key, upload.body
-        if listed.size != len(body):
-            return _sizes(listed.size, body)
         if deep:
-            return await self._download(key, body)
-        expected = await self._expected(listed.etag, body)
+            return await self._download(key, body, listed)
+        size, expected = await self._expected(listed, body)
+        if size != listed.size:
+            return _sizes(listed.size, size)
         if expected is not None and expected == listed.etag:
             return Likeness.BYTES
         if not self._settings.verify_etag or (expected is None and self._has_checksums is False):
@@ -90,32 +107,45 @@ class S3Objects:
         except DestinationRefused as refused:  # who may list need not be allowed to look
             return Likeness.SIZE if expected is None else f"{_etags(listed.etag, expected)} ({refused.message})"
 
-    async def _look_closer(self, key: str, body: bytes) -> Likeness | str:
+    async def _look_closer(self, key: str, body: bytes | Streamed) -> Likeness | str:
         answer = await self._head(key)
         if answer is None:
             raise ObjectMissing("compare", key, "the object has gone since it was listed")
         now = _described(key, answer)
-        if now.size != len(body):
-            return _sizes(now.size, body)
-        expected = await self._expected(now.etag, body)
+        size, expected = await self._expected(now, body)
+        if now.size != size:
+            return _sizes(now.size, size)
         if expected is not None and expected == now.etag:
             return Likeness.BYTES  # it was replaced since
-        agrees = await asyncio.to_thread(agrees_by_checksum, answer, body)
-        if agrees is not None:
+        kept = KeptChecksum.of(answer)
+        if kept is not None:
             self._has_checksums = True
-            return Likeness.BYTES if agrees else "the checksum that S3 keeps is not that of the row's bytes"
+            async with slices_of(body) as read:
+                await _take_in(read, kept.update)
+            return Likeness.BYTES if kept.agrees else "the checksum that S3 keeps is not that of the row's bytes"
         is_hidden = answer.get("SSECustomerAlgorithm") or str(answer.get("ServerSideEncryption")).startswith("aws:kms")
         if expected is None or is_hidden:
             self._has_checksums = bool(self._has_checksums)
             return Likeness.SIZE
         return _etags(now.etag, expected)
 
-    async def _expected(self, etag: str | None, body: bytes) -> str | None:
-        if etag is None or not self._trusts_etags:
+    async def _expected(self, listed: Listed, body: bytes | Streamed) -> tuple[int, str | None]:
+        """The size of a body, and what the ETag of that object is if it has these bytes, where that can be told."""
+        if not isinstance(body, Streamed):
+            digest = self._digest(listed, len(body))
+            if digest is not None:
+                await _update(digest.update, body)
+            return len(body), None if digest is None else digest.value()
+        async with body.open() as read:
+            digest = self._digest(listed, read.size)
+            if digest is not None:
+                await _take_in(read, digest.update)
+            return read.size, None if digest is None else digest.value()
+
+    def _digest(self, listed: Listed, size: int) -> EtagDigest | None:
+        if listed.etag is None or listed.size != size or not self._trusts_etags:
             return None
-        if len(body) <= THREAD_BYTES:
-            return expected_etag(etag, body)
-        return await asyncio.to_thread(expected_etag, etag, body)
+        return EtagDigest.like(listed.etag, size, self._settings.part_bytes)
 
     async def _head(self, key: str) -> Any | None:
         try:
@@ -148,24 +178,21 @@ class S3Objects:
         whole = str(answer.get("ContentRange") or "").rpartition("/")[2]
         return {**answer, "ContentLength": int(whole)} if whole.isdecimal() else answer
 
-    async def _download(self, key: str, body: bytes) -> Likeness | str:
+    async def _download(self, key: str, body: bytes | Streamed, listed: Listed) -> Likeness | str:
         """Compare every byte, a chunk at a time."""
-        view, done = memoryview(body), 0
-        try:
-            answer = await self._call("get_object", len(body), Key=key)
-            async with asyncio.timeout(self._settings.patience(len(body))), answer["Body"] as stream:
-                while chunk := await stream.read(_CHUNK):
-                    if view[done : done + len(chunk)] != chunk:
-                        first = next((i for i, byte in enumerate(chunk, done) if i >= len(body) or byte != body[i]), 0)
-                        return f"its bytes differ from the row's from byte {first:,} on"
-                    done += len(chunk)
-        except ClientError as exc:
-            if _status(exc) == 404:
-                raise ObjectMissing("read", key, "the object has gone since it was listed") from exc
-            raise _mapped(exc, "read", key) from exc
-        except Exception as exc:
-            raise _mapped(exc, "read", key) from exc
-        return Likeness.BYTES if done == len(body) else _sizes(done, body)
+        async with slices_of(body) as read:
+            if listed.size != read.size:
+                return _sizes(listed.size, read.size)
+            try:
+                answer = await self._call("get_object", read.size, Key=key)
+                async with asyncio.timeout(self._settings.patience(read.size)), answer["Body"] as stream:
+                    return await _compared(stream, read)
+            except ClientError as exc:
+                if _status(exc) == 404:
+                    raise ObjectMissing("read", key, "the object has gone since it was listed") from exc
+                raise _mapped(exc, "read", key) from exc
+            except Exception as exc:
+                raise _mapped(exc, "read", key) from exc
 
     # --- a page -----------------------------------------------------------------------------------------------
 
@@ -229,8 +256,51 @@ def _described(key: str, answer: Any) -> Listed:
     return Listed(key, int(answer.get("ContentLength") or 0), etag or None)
 
 
-def _sizes(size: int, body: bytes) -> str:
-    return f"it has {size:,} bytes, and the row {len(body):,}"
+@asynccontextmanager
+async def slices_of(body: bytes | Streamed) -> AsyncGenerator[Slices]:
+    """A body as slices; one that is here already is a single one."""
+    if isinstance(body, Streamed):
+        async with body.open() as read:
+            yield read
+        return
+
+    async def whole(body: bytes) -> AsyncGenerator[bytes]:
+        yield body
+
+    async with aclosing(whole(body)) as slices:
+        yield Slices(len(body), slices)
+
+
+async def _take_in(read: Slices, update: Callable[[bytes], object]) -> None:
+    """Give a body to a digest."""
+    async for piece in read.slices:
+        await _update(update, piece)
+
+
+async def _update(update: Callable[[bytes], object], piece: bytes) -> None:
+    if len(piece) <= THREAD_BYTES:
+        update(piece)
+    else:
+        await asyncio.to_thread(update, piece)
+
+
+async def _compared(stream: Any, read: Slices) -> Likeness | str:
+    """Hold an object's bytes, as they come, against those of a body."""
+    done, piece = 0, memoryview(b"")
+    while chunk := memoryview(await stream.read(_CHUNK)):
+        while chunk:
+            if not piece:
+                piece = memoryview(await anext(aiter(read.slices), b""))
+            both = min(len(piece), len(chunk))
+            if not both or piece[:both] != chunk[:both]:
+                first = next((n for n in range(both) if piece[n] != chunk[n]), both)
+                return f"its bytes differ from the row's from byte {done + first:,} on"
+            done, piece, chunk = done + both, piece[both:], chunk[both:]
+    return Likeness.BYTES if done == read.size else _sizes(done, read.size)
+
+
+def _sizes(size: int, wanted: int) -> str:
+    return f"it has {size:,} bytes, and the row {wanted:,}"
 
 
 def _etags(etag: str | None, expected: str) -> str:

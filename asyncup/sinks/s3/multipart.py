@@ -1,7 +1,8 @@
 """Objects in parts: those that are too large for one request (from 16 MiB on), a few parts at a time.
 
-Every request has the attempts of any other; a part that fails does not send the others again. An upload that does not
-come to its end is aborted, since S3 keeps and charges its parts for ever:
+Every request has the attempts of any other; a part that fails does not send the others again, and goes again as it is
+held. Of a streamed body only the parts in flight are held; where its reading fails, all of it begins anew. An upload that
+does not come to its end is aborted, since S3 keeps and charges its parts for ever:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +20,7 @@ from botocore.exceptions import ClientError
 from asyncup.errors import AsyncupError, ConnectionLost
 from asyncup.flow.ending import Grace, to_its_end
 from asyncup.flow.retry import Retrier
-from asyncup.model import Receipt, Upload
+from asyncup.model import Receipt, Slices, Streamed, Upload
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.compatible import arguments
 from asyncup.sinks.s3.errors import from_botocore
@@ -49,12 +51,40 @@ class Part:
     body: memoryview
 
 
-def parts_of(body: bytes) -> Iterator[Part]:
+def part_size(size: int, least: int = PART_BYTES) -> int:
+    """How large the parts of an object of `size` bytes are, but for the last one."""
+    return max(least, -(-size // MAX_PARTS // MIB) * MIB)
+
+
+def parts_of(body: bytes, least: int = PART_BYTES) -> Iterator[Part]:
     """Cut a body into equal parts, the last one shorter; none is copied."""
-    size = max(PART_BYTES, -(-len(body) // MAX_PARTS // MIB) * MIB)
+    size = part_size(len(body), least)
     view = memoryview(body)
     for number, start in enumerate(range(0, len(view), size), 1):
         yield Part(number, view[start : start + size])
+
+
+async def parts_of_slices(body: Slices, least: int = PART_BYTES) -> AsyncGenerator[Part, None]:
+    """The same parts of a body that is read slice by slice; who takes one holds it alone.
+
+    One of no bytes is one part, since an upload without any is refused.
+    """
+    size, number, missing = part_size(body.size, least), 1, min(part_size(body.size, least), body.size)
+    left, pieces = body.size, [memoryview(b"")]
+    async for piece in body.slices:
+        rest = memoryview(piece)
+        del piece
+        while rest:
+            pieces.append(rest[:missing])
+            missing, rest = missing - len(pieces[-1]), rest[missing:] or memoryview(b"")
+            if not missing:
+                part = [Part(number, memoryview(b"".join(pieces)))]
+                pieces.clear()
+                yield part.pop()
+                left, number = left - size, number + 1
+                missing = min(size, left)
+    if not body.size:
+        yield Part(1, memoryview(b""))
 
 
 class Multipart:
@@ -82,24 +112,47 @@ class Multipart:
         self._grace = grace
         #: keys whose upload may have begun without that S3 said what it is called
         self._unheard: set[str] = set()
+        self._part_bytes = settings.part_bytes
         self._always = {"Bucket": settings.bucket, **arguments(settings.request_headers())}
 
     async def put(self, upload: Upload) -> Receipt:
         """See `Sink.put`."""
+        if not isinstance(upload.body, Streamed):
+            parts = parts_of(upload.body, self._part_bytes)
+
+            async def take() -> Part | None:
+                return next(parts, None)
+
+            return await self._put(upload, len(upload.body), take, PARTS_IN_FLIGHT)
+        async with upload.body.open() as body:
+            senders = max(1, min(PARTS_IN_FLIGHT, upload.body.window // part_size(body.size, self._part_bytes)))
+            async with aclosing(parts_of_slices(body, self._part_bytes)) as made:
+                turn = asyncio.Lock()
+
+                async def make() -> Part | None:
+                    async with turn:
+                        return await anext(made, None)
+
+                return await self._put(upload, body.size, make, senders)
+
+    async def _put(
+        self, upload: Upload, size: int, take: Callable[[], Awaitable[Part | None]], senders: int
+    ) -> Receipt:
+        """Send the parts that `take` gives, until it gives none; `senders` of them at a time."""
         try:
             upload_id = await self._retrier.run(self._create, upload)
         finally:
             self._name_unheard(upload.key)
         try:
-            done = await self._send_parts(upload, upload_id)
-            etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, done), None)
+            done = await self._send_parts(upload, upload_id, take, senders)
+            etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, size, done), None)
         except BaseException:
             await to_its_end(self._abort(upload.key, upload_id), "asyncup-abort-multipart")
             raise
         if etag is None:
             raise ConnectionLost("put", upload.key, "S3 no longer knows the multipart upload: it begins anew")
         self._lane.accepted = True
-        return Receipt(upload.key, len(upload.body), etag)
+        return Receipt(upload.key, size, etag)
 
     async def _create(self, upload: Upload) -> str:
         headers = tuple(pair for pair in upload.headers if pair[0] not in _CONDITIONS)
@@ -121,9 +174,11 @@ class Multipart:
             raise ConnectionLost(_OP, upload.key, "the answer names no multipart upload")
         return str(upload_id)
 
-    async def _send_parts(self, upload: Upload, upload_id: str) -> list[dict[str, Any]]:
+    async def _send_parts(
+        self, upload: Upload, upload_id: str, take: Callable[[], Awaitable[Part | None]], senders: int
+    ) -> list[dict[str, Any]]:
         """Send all parts; what S3 wants to be told of them at the end, in their order."""
-        parts, done = parts_of(upload.body), []
+        done: list[dict[str, Any]] = []
 
         async def put(part: Part) -> dict[str, Any]:
             etag, checksum = await self._lane.put_part(upload.key, upload_id, part.number, part.body)
@@ -131,18 +186,25 @@ class Multipart:
             return {"PartNumber": part.number, "ETag": etag, **sums}
 
         async def send() -> None:
-            for part in parts:
-                done.append(await self._retrier.run(put, part))  # noqa: PERF401 - one after the other
+            while (part := await take()) is not None:
+                done.append(await self._retrier.run(put, part))
+                del part  # before the next one is made
 
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(PARTS_IN_FLIGHT):
+                for number in range(senders):
                     group.create_task(send(), name=f"asyncup-part-sender-{number}")
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors.exceptions[0].__cause__
+            failure = errors.exceptions[0]  # raised in here, it and the group would know each other, and the parts
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
         return sorted(done, key=lambda part: int(part["PartNumber"]))
 
-    async def _complete(self, upload: Upload, upload_id: str, parts: list[dict[str, Any]]) -> str | None:
+    async def _complete(self, upload: Upload, upload_id: str, size: int, parts: list[dict[str, Any]]) -> str | None:
         """Put the parts together. S3 may say 200 first and then that it failed, so only an ETag is a success.
 
         None when S3 does not know the upload: an attempt whose answer was lost has completed it, or somebody aborted
@@ -153,7 +215,7 @@ class Multipart:
             answer = await self._call(
                 "complete_multipart_upload",
                 upload.key,
-                len(upload.body),
+                size,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": parts},
                 **given,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from asyncup.sinks.s3.wire import Location, WireLane
 #: A key that needs no encoding.
 _KEY = "asyncup"
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/([^/]+)/s3/aws4_request,").match
+_REGION = re.compile(r"AWS4-HMAC-SHA256 Credential=[^,]+/\d{8}/([^/]+)/").match
 
 
 class WireUnfit(Exception):
@@ -69,6 +71,32 @@ async def open_wire(settings: S3Settings, control: ControlClient, integrity: Int
 
     location = await _locate(settings, control)
     return WireLane(settings, location, integrity, control.credentials, locate_again, control.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How objects travel: through which lane, to which URL, signed for which region (None where nothing is signed)."""
+
+    lane: str
+    url: str
+    region: str | None
+    addressing: str
+
+
+async def route(lane: str, settings: S3Settings, control: ControlClient) -> Route:
+    """Where botocore would send a PUT; nothing is sent.
+
+    Raises:
+        DestinationRefused: it would not send it at all.
+    """
+    request = await _pattern(settings, control)
+    authorization = request.headers.get("Authorization")
+    if isinstance(authorization, bytes):
+        authorization = authorization.decode("latin-1")
+    scope = _REGION(authorization) if authorization else None
+    url = str(request.url).removesuffix(_KEY)
+    in_path = (urlsplit(url).path.strip("/") or None) is not None
+    return Route(lane, url, scope[1] if scope else None, "path" if in_path else "virtual")
 
 
 async def _locate(settings: S3Settings, control: ControlClient) -> Location:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from asyncup.model import Headers
+from asyncup.model import STREAM_BYTES, Headers
 
 MIB = 1 << 20
 #: Bodies from here on go in parts of this size (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
-PART_BYTES = 16 * MIB
+PART_BYTES = STREAM_BYTES
 MAX_PARTS = 10_000
 #: An attempt has a second for each MiB of its body beyond `--attempt-timeout`, so that large objects can pass.
 SECONDS_PER_BYTE = 1.0 / MIB
@@ -18,7 +18,8 @@ SECONDS_PER_BYTE = 1.0 / MIB
 class S3Settings:
     """How to reach S3, and what every object is given; None leaves the choice to botocore, the provider or the bucket.
 
-    `attempt_timeout` in seconds; `connections` is the most that botocore's lane opens.
+    `attempt_timeout` in seconds; `connections` is the most that botocore's lane opens;
+    bodies from `part_bytes` on go in parts of this size.
     """
 
     bucket: str
@@ -39,6 +40,7 @@ class S3Settings:
     expected_bucket_owner: str | None = None
     checksum: str | None = None
     verify_etag: bool = True
+    part_bytes: int = PART_BYTES
 
     def patience(self, size: int) -> float:
         """How many seconds an attempt with a body of `size` bytes may take."""

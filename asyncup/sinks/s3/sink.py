@@ -21,8 +21,8 @@ from asyncup.sinks.s3.integrity import Integrity
 from asyncup.sinks.s3.listing import S3Objects
 from asyncup.sinks.s3.multipart import Multipart
 from asyncup.sinks.s3.providers import provider_of
-from asyncup.sinks.s3.resolve import WireUnfit, open_wire
-from asyncup.sinks.s3.settings import PART_BYTES, S3Settings
+from asyncup.sinks.s3.resolve import Route, WireUnfit, open_wire, route
+from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.wire import WireLane
 
 
@@ -38,6 +38,7 @@ class S3Sink:
         grace: Grace | None = None,
     ) -> None:
         self._settings = settings
+        self._part_bytes = settings.part_bytes
         self._control = control
         self._retrier = retrier or _one_attempt()
         self._grace = grace or Grace()
@@ -79,6 +80,16 @@ class S3Sink:
         """Where it talks to, as botocore resolved it."""
         return self._control.endpoint_url
 
+    async def route(self) -> Route:
+        """How objects will travel; nothing is sent. For after `check`, which finds the bucket's region.
+
+        Raises:
+            DestinationRefused: no request can be made of the settings and the credentials.
+        """
+        lane, _ = await self._open_lane()
+        await lane.close()
+        return await route("wire" if isinstance(lane, WireLane) else "botocore", self._settings, self._control)
+
     def objects(self, retrier: Retrier) -> S3Objects:
         """What the bucket holds, asked through this sink's client; `retrier` tries the pages of a listing again."""
         return S3Objects(self._settings, self._control, retrier)
@@ -106,7 +117,7 @@ class S3Sink:
         """See `Sink.put`."""
         if self._lane is None:
             return self._first_put(upload)
-        return self._lane.put(upload) if len(upload.body) < PART_BYTES else self._multipart.put(upload)
+        return self._lane.put(upload) if len(upload.body) < self._part_bytes else self._multipart.put(upload)
 
     async def close(self) -> None:
         """See `Sink.close`."""

@@ -88,7 +88,8 @@ class WireLane:
         Nearly every row goes over a connection that is there, in one write; what is different for the others is in
         `_send`.
         """
-        key, body, headers = upload
+        body: bytes  # a streamed one goes in parts
+        key, body, headers = upload  # type: ignore[assignment]
         size, integrity = len(body), self._integrity
         seal = integrity.seal(body) if size <= THREAD_BYTES else await integrity.seal_apart(body)
         pool, framer, signer, now = self._pools[-1], self._framer, self._signer, time.time()

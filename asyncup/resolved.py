@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from asyncup.model import Key
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -21,7 +19,7 @@ class Plan:
         key: the pagination key's columns.
         destination: the bucket or directory with the template.
         estimated_rows: the planner's estimate, None when it has none.
-        resume_after: the watermark to continue from, None for a start from the beginning.
+        resumed: whether it continues what an earlier run began.
         settled_before: rows that earlier runs of this checkpoint settled.
         fingerprint: what must not change between runs that share a checkpoint.
         checkpoint: where the state is kept, None when the run leaves none.
@@ -33,15 +31,11 @@ class Plan:
     key: tuple[str, ...]
     destination: str
     estimated_rows: int | None
-    resume_after: Key | None
+    resumed: bool
     settled_before: int
     fingerprint: dict[str, Any]
     checkpoint: str | None
     priced: bool = False
-
-    @property
-    def resumed(self) -> bool:
-        return self.resume_after is not None
 
 
 def fingerprint_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
