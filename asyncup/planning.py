@@ -304,7 +304,8 @@ class Planning(Job):
             if found is not None and (config.snapshot or access.at_once):
                 check_finished(found)
                 found = None
-            self._checkpoint = to_go_on_from(found, name, fingerprint)
+            has_key = self._config.key is not None
+            self._checkpoint = to_go_on_from(found, name, fingerprint, has_key=has_key)
         except StateRefused:
             self._findings.tell(state=replace(facts, fits=False))
             raise
