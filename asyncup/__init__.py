@@ -49,9 +49,9 @@ async def plan(**options: Any) -> Preflight:
     Raises:
         UsageError: the options are wrong.
     """
-    from asyncup import planning
     from asyncup.config import Config
     from asyncup.flow.interrupt import Interrupt
+    from asyncup.planning import planning
     from asyncup.protocols import Silence
 
     return await planning.plan(Config.of(**options), Silence(), Interrupt())

@@ -37,8 +37,8 @@ from asyncup.resolved import Plan
 
 if TYPE_CHECKING:
     from asyncup.compare.index import ObjectIndex
+    from asyncup.sources.connection.session import Session
     from asyncup.sources.postgres import Request
-    from asyncup.sources.session import Session
     from asyncup.state import StateRequest
 
 #: ARNs that stand for a bucket: access points, those of several regions, of Outposts and of Object Lambda; slash or end.
@@ -290,8 +290,8 @@ class Job:
             self._observer.on_event(Notice(notice))
 
     def _open_session(self) -> Session:
-        from asyncup.sources.login import Login
-        from asyncup.sources.session import Session
+        from asyncup.sources.connection.login import Login
+        from asyncup.sources.connection.session import Session
 
         config = self._config
         retrier = Retrier(self._policy, self._interrupt.sleep, self._on_waiting)

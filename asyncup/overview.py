@@ -154,10 +154,10 @@ async def _left(checkpoint: Checkpoint, access: Access) -> int | None:
         AsyncupError: the database cannot be asked.
         TimeoutError: it takes too long to answer.
     """
-    from asyncup.sources.login import Login
-    from asyncup.sources.mark import Mark
+    from asyncup.sources.connection.login import Login
+    from asyncup.sources.connection.session import Session
+    from asyncup.sources.increments.mark import Mark
     from asyncup.sources.postgres import PostgresSource, Request
-    from asyncup.sources.session import Session
 
     async def no_patience(_: float) -> bool:
         return False

@@ -33,7 +33,7 @@ from asyncup.resolved import fingerprint_difference
 
 if TYPE_CHECKING:
     from asyncup.sinks.s3.documents import S3Documents
-    from asyncup.sources.statesession import StateSession
+    from asyncup.sources.connection.statesession import StateSession
 
 R = TypeVar("R")
 
@@ -112,8 +112,8 @@ class Access:
         Raises:
             ConfigError: the DSN is none.
         """
-        from asyncup.sources.login import Login
-        from asyncup.sources.statesession import StateSession
+        from asyncup.sources.connection.login import Login
+        from asyncup.sources.connection.statesession import StateSession
 
         return StateSession(Login.of(self.dsn, self.password, self.password_command), retrier, schema, table)
 
@@ -382,7 +382,7 @@ def to_go_on_from(
         )
     stays = found.letters or (not has_key and len(before) < len(key))
     if is_incremental and (found.finished or (before != key and not stays)):
-        from asyncup.sources.mark import anew
+        from asyncup.sources.increments.mark import anew
 
         mark = found.mark if found.finished else anew(found.mark)
         mark = {**mark, "letters": found.letters}

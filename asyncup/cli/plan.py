@@ -27,7 +27,7 @@ Exit codes: 0 it would run; 1 a server cannot be reached; 2 it would be refused,
 def plan(**options: Any) -> int:
     def prepare() -> sync.Run:
         config = Config.of(**sync.given(options))
-        from asyncup import planning
+        from asyncup.planning import planning
 
         return lambda view, interrupt: planning.plan(config, view, interrupt)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from asyncup.errors import AsyncupError, InternalError, ReadingBroken, ServerFault, Unreachable
 from asyncup.model import ROW_OVERHEAD, WHOLE, Key, Page, Range, Row, RowShape, Streamed
+from asyncup.sources.connection.session import NO_TIMEOUTS, Held, Session
 from asyncup.sources.keyset import TWICE, Keyset, null_in_key, several
-from asyncup.sources.session import NO_TIMEOUTS, Held, Session
 
 _OP = "read"
 _CURSOR = "asyncup_rows"

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 from asyncup.errors import AsyncupError, ReadingBroken, SourceRefused, StatementTimedOut
 from asyncup.model import ROW_OVERHEAD, SLICE_BYTES, WHOLE, Key, Page, Range, Reach, Row, RowShape, Streamed
 from asyncup.names import nearest, written
-from asyncup.sources.access import Access
 from asyncup.sources.atonce import RowsAtOnce
 from asyncup.sources.bodies import UNREAD
 from asyncup.sources.catalog import leaves_of, resolve_query, resolve_table, stale_collations
-from asyncup.sources.explain import judge, refusal
-from asyncup.sources.incremental import Begun, begin, guard, rule_of
-from asyncup.sources.incrementkeys import by_column, by_former_key, check_paged
+from asyncup.sources.connection.session import Session
+from asyncup.sources.increments.incremental import Begun, begin, guard, rule_of
+from asyncup.sources.increments.incrementkeys import by_column, by_former_key, check_paged
+from asyncup.sources.increments.mark import Mark
 from asyncup.sources.keyset import (
     AGAIN,
     TWICE,
@@ -30,9 +30,9 @@ from asyncup.sources.keyset import (
     null_in_key,
     several,
 )
-from asyncup.sources.mark import Mark
+from asyncup.sources.planner.access import Access
+from asyncup.sources.planner.explain import judge, refusal
 from asyncup.sources.ranges import divide, shard_condition
-from asyncup.sources.session import Session
 from asyncup.sources.slices import Slicer, of_body
 from asyncup.sources.usersql import embeddable
 

@@ -23,8 +23,8 @@ from asyncup.errors import (
     StatementTimedOut,
 )
 from asyncup.model import Slices
+from asyncup.sources.connection.session import NO_TIMEOUTS, Held, Session
 from asyncup.sources.keyset import Statement
-from asyncup.sources.session import NO_TIMEOUTS, Held, Session
 
 _OP = "read"
 _CURSOR = "asyncup_slices"

@@ -38,7 +38,7 @@ from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Checkpoint, Counts, DeadLetter
 from asyncup.sinks.s3 import S3Settings
 from asyncup.sinks.s3.documents import S3Documents
-from asyncup.sources.statesession import StateSession
+from asyncup.sources.connection.statesession import StateSession
 from asyncup.state import Access, read_letters
 from tests.conftest import Database
 from tests.moto_server import MotoBucket

@@ -13,8 +13,8 @@ from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.errors import AsyncupError
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Key, Page, Row
+from asyncup.sources.connection.session import Session
 from asyncup.sources.postgres import PostgresSource, Request
-from asyncup.sources.session import Session
 from tests.conftest import Database
 
 PAGE_SIZES = (1, 2, 3, 7, 100)

@@ -20,7 +20,7 @@ from asyncup.flow.interrupt import Interrupt
 from asyncup.model import Receipt, Upload
 from asyncup.redelivery import retry
 from asyncup.sinks.directory import DirectorySink
-from asyncup.sources import horizons
+from asyncup.sources.increments import horizons
 from asyncup.verification import verify
 from tests.conftest import Database, Program
 from tests.integration.increments import NOW, TABLES, Increments, connection, own_server, transaction

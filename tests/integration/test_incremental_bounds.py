@@ -16,10 +16,10 @@ from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.errors import AsyncupError, ReadingBroken
 from asyncup.model import Column
 from asyncup.report import Report
-from asyncup.sources import horizons
-from asyncup.sources.incremental import guard
+from asyncup.sources.increments import horizons
+from asyncup.sources.increments.incremental import guard
+from asyncup.sources.increments.mark import Mark
 from asyncup.sources.keyset import Relation
-from asyncup.sources.mark import Mark
 from tests.conftest import Database
 from tests.integration.increments import TABLES, Increments, connection, own_server, standby, transaction
 from tests.integration.reading import emptied, prepared

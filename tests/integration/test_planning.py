@@ -20,7 +20,7 @@ from asyncup.errors import AsyncupError
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import RetryPolicy
 from asyncup.model import Checkpoint, Counts
-from asyncup.planning import Planning, execute
+from asyncup.planning.planning import Planning, execute
 from asyncup.preflight import Preflight
 from asyncup.protocols import Silence
 from tests.conftest import Bucket, Database

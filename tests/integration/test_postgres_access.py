@@ -14,7 +14,7 @@ import pytest
 from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.embedded.server import free_port
 from asyncup.errors import ConfigError, Disposition, SourceRefused, Unreachable
-from asyncup.sources import servers
+from asyncup.sources.connection import servers
 from tests.conftest import Database
 from tests.integration.reading import (
     QuickRetrier,

@@ -13,7 +13,7 @@ import pytest
 from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.errors import Disposition, ReadingBroken, ServerFault, SourceRefused, StatementTimedOut, Unreachable
 from asyncup.model import is_deferred
-from asyncup.sources import session
+from asyncup.sources.connection import session
 from tests.conftest import Database
 from tests.integration.reading import (
     QuickRetrier,

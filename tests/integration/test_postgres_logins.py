@@ -15,9 +15,9 @@ import pytest
 from asyncup.embedded.postgres import PASSWORD, USER, EmbeddedPostgres
 from asyncup.embedded.server import free_port
 from asyncup.errors import ConfigError, SourceRefused, Unreachable
-from asyncup.sources import passwords
-from asyncup.sources.login import Login
-from asyncup.sources.session import Session
+from asyncup.sources.connection import passwords
+from asyncup.sources.connection.login import Login
+from asyncup.sources.connection.session import Session
 from tests.conftest import Database, Program
 from tests.integration.certificates import Certificate, make_certificate
 from tests.integration.poolers import Pooler, pgbouncer

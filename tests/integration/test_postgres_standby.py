@@ -10,7 +10,7 @@ import pytest
 
 from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.errors import ServerFault, StateRefused
-from asyncup.sources.statesession import StateSession
+from asyncup.sources.connection.statesession import StateSession
 from tests.conftest import Database
 from tests.integration.reading import QuickRetrier, emptied, prepared, rows, source, sql
 from tests.integration.standbys import catch_up, standby_of

@@ -23,9 +23,9 @@ import filelock
 import asyncup
 from asyncup import model
 from asyncup.checkpoints.owner import Owner
+from asyncup.sources.connection.session import Session
 from asyncup.sources.keyset import Keyset, Relation, choose_key
 from asyncup.sources.postgres import PostgresSource, Request
-from asyncup.sources.session import Session
 from tests.simulation.bucket import SimulatedSink
 from tests.simulation.database import SimulatedKeyset
 from tests.simulation.disk import SimulatedLock, SimulatedOS, SimulatedPath

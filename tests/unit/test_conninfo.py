@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asyncup.errors import ConfigError
-from asyncup.sources.conninfo import KEYWORDS, gather, parse
+from asyncup.sources.connection.conninfo import KEYWORDS, gather, parse
 from tests.unit.libpq import Libpq
 
 #: Those that libpq 18 does not have yet, and what it calls differently.

@@ -13,7 +13,7 @@ from asyncup.errors import (
     StatementTimedOut,
     Unreachable,
 )
-from asyncup.sources.faults import Fault, error_of
+from asyncup.sources.connection.faults import Fault, error_of
 
 RETRIED = {
     Unreachable: ["08000", "08001", "08003", "08004", "08006", "57P01", "57P02", "57P03", "57P05", "25P03", "53300"],

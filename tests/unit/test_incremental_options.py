@@ -9,8 +9,8 @@ import pytest
 from asyncup.config import Config
 from asyncup.errors import StateRefused, UsageError
 from asyncup.model import Checkpoint, Column, Counts
+from asyncup.sources.increments.mark import Mark
 from asyncup.sources.keyset import Relation
-from asyncup.sources.mark import Mark
 from asyncup.state import to_go_on_from
 
 RIGHT: dict[str, Any] = {"table": "docs", "to": "s3://bucket/{id}"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from asyncup.planning.reckoning import price_of
 from asyncup.pricing import CORE_RATE, Requests, requests_of, times_at
-from asyncup.reckoning import price_of
 
 MIB = 1 << 20
 

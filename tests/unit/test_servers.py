@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from asyncup.errors import ConfigError
-from asyncup.sources.conninfo import gather
-from asyncup.sources.servers import SOCKETS, Server, Target
+from asyncup.sources.connection.conninfo import gather
+from asyncup.sources.connection.servers import SOCKETS, Server, Target
 from tests.unit.libpq import Libpq
 
 

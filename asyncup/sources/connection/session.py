@@ -20,10 +20,10 @@ import asyncpg
 
 from asyncup.errors import AsyncupError, ConfigError, ReadingBroken, Unreachable
 from asyncup.flow.retry import Retrier
-from asyncup.sources.faults import Fault, error_of
-from asyncup.sources.login import Login
-from asyncup.sources.servers import Server, Target
-from asyncup.sources.tls import refusal, unencrypted
+from asyncup.sources.connection.faults import Fault, error_of
+from asyncup.sources.connection.login import Login
+from asyncup.sources.connection.servers import Server, Target
+from asyncup.sources.connection.tls import refusal, unencrypted
 
 R = TypeVar("R")
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from asyncup.errors import ConfigError
-from asyncup.sources.conninfo import Setting, Settings, choice, home
+from asyncup.sources.connection.conninfo import Setting, Settings, choice, home
 
 MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _VERSIONS = {

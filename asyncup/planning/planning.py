@@ -18,8 +18,8 @@ from asyncup.commandline import command_line
 from asyncup.config import Config, secrets_of
 from asyncup.errors import AsyncupError, DestinationRefused, StateRefused
 from asyncup.events import Event, Notice, Waiting
-from asyncup.findings import Findings
 from asyncup.flow.interrupt import Interrupt
+from asyncup.planning.findings import Findings
 from asyncup.preflight import DestinationFacts, Preflight, SourceFacts, StateFacts, TemplateFacts
 from asyncup.pricing import PREFIX_RATE, times_at
 from asyncup.protocols import Observer
@@ -32,9 +32,9 @@ from asyncup.resolved import Plan
 
 if TYPE_CHECKING:
     from asyncup.checkpoints.places import Entry
-    from asyncup.sampling import Rehearsal, Sample
-    from asyncup.sources.session import Session
-    from asyncup.sources.survey import Survey
+    from asyncup.planning.sampling import Rehearsal, Sample
+    from asyncup.sources.connection.session import Session
+    from asyncup.sources.planner.survey import Survey
 
 
 async def plan(config: Config, observer: Observer, interrupt: Interrupt) -> Preflight:
@@ -138,9 +138,9 @@ class Planning(Job):
 
     async def _look_at_source(self, destination: Destination, headers: HeaderTemplates) -> Survey | None:
         """Resolve the source and say what it is; None when it cannot be."""
-        from asyncup.reckoning import key_of
-        from asyncup.refusals import note_refusals
-        from asyncup.sources.survey import Survey, look_at_relation, look_at_server
+        from asyncup.planning.reckoning import key_of
+        from asyncup.planning.refusals import note_refusals
+        from asyncup.sources.planner.survey import Survey, look_at_relation, look_at_server
 
         config, findings = self._config, self._findings
         try:
@@ -221,7 +221,7 @@ class Planning(Job):
             await self._look_at_bucket(destination, facts)
 
     async def _look_at_bucket(self, destination: Destination, facts: DestinationFacts) -> None:
-        from asyncup.reckoning import needs_of
+        from asyncup.planning.reckoning import needs_of
         from asyncup.sinks.s3 import S3Sink
         from asyncup.sinks.s3.listing import S3Objects
 
@@ -330,7 +330,7 @@ class Planning(Job):
 
     async def _try_rows(self, survey: Survey, destination: Destination, headers: HeaderTemplates) -> None:
         """Check the template, read a few rows, render them, and reckon from them."""
-        from asyncup.sampling import draw, rehearse
+        from asyncup.planning.sampling import draw, rehearse
 
         source = self._source
         renderer: Renderer | None = None
@@ -361,7 +361,7 @@ class Planning(Job):
             self._reckon(rehearse(sample, source, renderer, leading), sample, destination)
 
     async def _estimate_rows(self, survey: Survey, sample: Sample) -> None:
-        from asyncup.reckoning import rows_of
+        from asyncup.planning.reckoning import rows_of
 
         source, state = self._source, self._findings.so_far.state
         rows = rows_of(source.estimated_rows, survey, sample, self._config)
@@ -375,7 +375,7 @@ class Planning(Job):
 
     def _reckon(self, rehearsal: Rehearsal, sample: Sample, destination: Destination) -> None:
         """Bytes, requests, price and time, from what became of the sample."""
-        from asyncup.reckoning import bytes_of, price_of, requests_for
+        from asyncup.planning.reckoning import bytes_of, price_of, requests_for
 
         config, findings, rows = self._config, self._findings, self._findings.so_far.rows.left
         size, is_s3, prefixes = bytes_of(rows, rehearsal, sample), destination.kind == "s3", rehearsal.prefixes

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from asyncup.config import Config
 from asyncup.errors import AsyncupError, SourceRefused
-from asyncup.findings import Findings
 from asyncup.model import RowShape
+from asyncup.planning.findings import Findings
 from asyncup.render.headertemplates import HeaderTemplates
 from asyncup.render.renderer import Renderer
 from asyncup.render.template import Template
 from asyncup.render.uniqueness import check_uniqueness
+from asyncup.sources.connection.session import Session
+from asyncup.sources.planner.survey import denied_columns, relation_of
 from asyncup.sources.postgres import PostgresSource, Request
-from asyncup.sources.session import Session
-from asyncup.sources.survey import denied_columns, relation_of
 
 
 async def note_refusals(

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 from asyncup.errors import SourceRefused
 from asyncup.model import Key
 from asyncup.names import written
-from asyncup.sources.access import Access
-from asyncup.sources.indexes import Indexes, look_up
 from asyncup.sources.keyset import Keyset, Relation
-from asyncup.sources.plannodes import Node, of_pages, reading
+from asyncup.sources.planner.access import Access
+from asyncup.sources.planner.indexes import Indexes, look_up
+from asyncup.sources.planner.plannodes import Node, of_pages, reading
 
 #: A relation of at most so many bytes may be read whole for each page, beside the one that is paged.
 SMALL = 1 << 20

@@ -13,9 +13,9 @@ from typing import Any
 from asyncup.errors import SourceRefused
 from asyncup.names import written
 from asyncup.sources.catalog import resolve_query, resolve_table
+from asyncup.sources.connection.session import Session
 from asyncup.sources.keyset import KeyChoice, Relation, choose_key
 from asyncup.sources.postgres import Request
-from asyncup.sources.session import Session
 
 _KINDS = {
     "r": "table",

@@ -17,9 +17,9 @@ from typing import Any
 from asyncup.errors import SourceRefused
 from asyncup.model import Column
 from asyncup.names import quote, written
-from asyncup.sources.horizons import SEQUENCES, Connection
+from asyncup.sources.increments.horizons import SEQUENCES, Connection
+from asyncup.sources.increments.mark import SEQUENCE, TIME, XID
 from asyncup.sources.keyset import Keyset
-from asyncup.sources.mark import SEQUENCE, TIME, XID
 
 _ORIGINS = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name,

@@ -26,10 +26,10 @@ from typing import Any
 from asyncup.errors import ReadingBroken, ServerFault, SourceRefused
 from asyncup.model import Column
 from asyncup.names import quote
-from asyncup.sources.horizons import Connection, Server, look_at, pin_sequence, pin_time, pin_xid
+from asyncup.sources.increments.horizons import Connection, Server, look_at, pin_sequence, pin_time, pin_xid
+from asyncup.sources.increments.mark import SEQUENCE, TIME, XID, Mark
+from asyncup.sources.increments.origins import look_up_origin
 from asyncup.sources.keyset import Keyset, Relation
-from asyncup.sources.mark import SEQUENCE, TIME, XID, Mark
-from asyncup.sources.origins import look_up_origin
 
 _RULES = {
     "xid8": XID,

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asyncup.errors import ConfigError
-from asyncup.sources.conninfo import Setting, Settings, choice, home, value
-from asyncup.sources.tls import Tls
+from asyncup.sources.connection.conninfo import Setting, Settings, choice, home, value
+from asyncup.sources.connection.tls import Tls
 
 #: Seconds to reach one server, where nothing is said.
 CONNECT_TIMEOUT = 10.0

@@ -17,8 +17,8 @@ from asyncup.errors import RowRefused
 from asyncup.model import Row, is_deferred
 from asyncup.preflight import SampledRow, Trial
 from asyncup.protocols import Renderer
+from asyncup.sources.planner.survey import SAMPLED, Survey
 from asyncup.sources.postgres import PostgresSource
-from asyncup.sources.survey import SAMPLED, Survey
 
 #: Bytes of bodies that one page of a sample may hold here; and at the server, which has to build them to know their size.
 _BYTES, _BUILT_BYTES = 64 << 10, 64 << 20

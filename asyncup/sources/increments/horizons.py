@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from asyncup.errors import SourceRefused
 from asyncup.model import Column
 from asyncup.names import quote, written
+from asyncup.sources.increments.mark import Mark
 from asyncup.sources.keyset import Relation
-from asyncup.sources.mark import Mark
 
 #: Seconds from reading the clock to looking who is open: a transaction has its time a moment before it shows.
 SETTLE = 0.2

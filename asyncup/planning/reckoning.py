@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from asyncup.config import Config
+from asyncup.planning.sampling import Rehearsal, Sample
 from asyncup.preflight import (
     COUNTED,
     LIMIT,
@@ -27,9 +28,8 @@ from asyncup.pricing import (
     Requests,
     requests_of,
 )
-from asyncup.sampling import Rehearsal, Sample
 from asyncup.sources.keyset import KeyChoice
-from asyncup.sources.survey import Survey
+from asyncup.sources.planner.survey import Survey
 
 _NEEDS = {
     "overwrite": "nothing is asked first; s3:PutObject is enough",

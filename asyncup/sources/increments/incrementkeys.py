@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from asyncup.errors import SourceRefused
-from asyncup.sources.access import Access
-from asyncup.sources.explain import judge
-from asyncup.sources.horizons import Connection
+from asyncup.sources.increments.horizons import Connection
 from asyncup.sources.keyset import KeyChoice, Keyset, Relation, choose_key
+from asyncup.sources.planner.access import Access
+from asyncup.sources.planner.explain import judge
 
 _BEGINS_WITH = """
 SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam

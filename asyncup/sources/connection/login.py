@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 
 from asyncup.config import Password
-from asyncup.sources.conninfo import gather
-from asyncup.sources.passwords import made, printed
-from asyncup.sources.servers import Target
+from asyncup.sources.connection.conninfo import gather
+from asyncup.sources.connection.passwords import made, printed
+from asyncup.sources.connection.servers import Target
 
 
 @dataclass(frozen=True, slots=True)

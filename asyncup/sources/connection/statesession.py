@@ -12,8 +12,8 @@ from typing import Any
 from asyncup.errors import AsyncupError, ServerFault, SourceRefused, StateRefused
 from asyncup.flow.retry import Retrier
 from asyncup.names import written
-from asyncup.sources.login import Login
-from asyncup.sources.session import Session
+from asyncup.sources.connection.login import Login
+from asyncup.sources.connection.session import Session
 
 _BEGIN = (
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = '5s'; "

@@ -1,0 +1,1 @@
+"""`asyncup plan`: what a sync would come to, found out without sending anything."""

@@ -1,0 +1,1 @@
+"""What an incremental run reads: bounds below which nothing can still appear."""
