@@ -137,7 +137,7 @@ class CreatingSink:
                 raise ConnectionLost("put", key, "an object was there, and has gone again")
             self._unknown.pop(key, None)
             if same:
-                return Receipt(key, len(upload.body), found.etag)
+                return Receipt(key, found.size, found.etag)
             if isinstance(earlier, PayloadCorrupted):
                 earlier.disposition = Disposition.DEAD_LETTER
                 raise earlier

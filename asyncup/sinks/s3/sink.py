@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from asyncup.errors import DestinationRefused
 from asyncup.flow.ending import Grace
 from asyncup.flow.retry import Retrier, RetryPolicy
-from asyncup.model import Receipt, Upload
+from asyncup.model import Receipt, Streamed, Upload
 from asyncup.sinks.s3.client import ControlClient, open_client
 from asyncup.sinks.s3.compatible import CompatibleLane
 from asyncup.sinks.s3.errors import from_botocore
@@ -117,7 +117,9 @@ class S3Sink:
         """See `Sink.put`."""
         if self._lane is None:
             return self._first_put(upload)
-        return self._lane.put(upload) if len(upload.body) < self._part_bytes else self._multipart.put(upload)
+        body = upload.body
+        is_whole = len(body) < self._part_bytes and body.__class__ is not Streamed  # of which the size may not be known
+        return self._lane.put(upload) if is_whole else self._multipart.put(upload)
 
     async def close(self) -> None:
         """See `Sink.close`."""
