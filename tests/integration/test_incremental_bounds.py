@@ -366,7 +366,7 @@ async def test_ids_of_rows_are_compared_across_their_wraparound(increments: Incr
 
 @pytest.fixture
 def copy(server: EmbeddedPostgres, servers_folder: Path) -> Iterator[EmbeddedPostgres]:
-    with standby(server, servers_folder / "standby") as copy:
+    with standby(server, servers_folder / "standby-of-increments") as copy:
         yield copy
 
 
