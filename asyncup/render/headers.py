@@ -30,6 +30,21 @@ from asyncup.render.template import Template, compile_template
 MAX_METADATA = 2048
 MAX_HEADERS = 8192
 
+#: What a user's function may say of an object beside its metadata.
+OWN_HEADERS = frozenset(
+    {
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "expires",
+        "x-amz-storage-class",
+        "x-amz-tagging",
+        "x-amz-website-redirect-location",
+    }
+)
+
 #: More extensions than there are come from dots that mean something else.
 _MAX_EXTENSIONS = 10_000
 
@@ -40,10 +55,13 @@ _Write = Callable[[str, str, str], str]
 _T = TypeVar("_T")
 
 
-def compile_headers(templates: HeaderTemplates, shape: RowShape, key: Template, fallback: str) -> HeadersOf:
+def compile_headers(
+    templates: HeaderTemplates, shape: RowShape, key: Template, fallback: str, suffix: str = ""
+) -> HeadersOf:
     """A function from a row and its object key to its headers.
 
-    `key` is the object key's template, `fallback` the content type where the key's extension says nothing. The function
+    `key` is the object key's template, `fallback` the content type where the key's extension says nothing; a `suffix` of
+    the key is left out of account. The function
     raises RowRefused where a value cannot be sent.
 
     Raises:
@@ -58,10 +76,10 @@ def compile_headers(templates: HeaderTemplates, shape: RowShape, key: Template, 
             constant += part
     if not functions:
         if templates.content_type is None:
-            return _guessed(key, fallback, constant)
+            return _guessed(key, fallback, suffix, constant)
         return _always(_at_start("headers", partial(_checked, constant)))
     if templates.content_type is None:
-        functions.append(_guessed(key, fallback))
+        functions.append(_guessed(key, fallback, suffix))
 
     def headers(row: Row, key: str) -> Headers:
         found = constant
@@ -70,6 +88,27 @@ def compile_headers(templates: HeaderTemplates, shape: RowShape, key: Template, 
         return _checked(found)
 
     return headers
+
+
+def with_own(headers: Headers, own: Headers) -> Headers:
+    """Headers of templates with those over them that a user's function gave for one object; names are in lower case.
+
+    Raises:
+        RowRefused: one of them is none that an object may have, or cannot be sent.
+    """
+    if not own:
+        return headers
+    flag = "what the transform gives"
+    for name, value in own:
+        if name not in OWN_HEADERS and not (name.startswith(METADATA_PREFIX) and name != METADATA_PREFIX):
+            raise refused(
+                "transform",
+                f"{name!r} is no header that a transform may give",
+                f"it may give {', '.join(sorted(OWN_HEADERS))} and {METADATA_PREFIX}NAME",
+            )
+        header_value(value, name, flag)
+    names = {name for name, _ in own}
+    return _checked((*(pair for pair in headers if pair[0] not in names), *own))
 
 
 def _parts(templates: HeaderTemplates, shape: RowShape) -> Iterator[Headers | HeadersOf]:
@@ -155,19 +194,21 @@ def _tagging(entries: Entries, shape: RowShape) -> HeadersOf:
     return tagging
 
 
-def _guessed(template: Template, fallback: str, others: Headers = ()) -> HeadersOf:
+def _guessed(template: Template, fallback: str, suffix: str, others: Headers = ()) -> HeadersOf:
     """The content type by the object key's extension, with headers that are always the same."""
 
     def merged(key: str) -> Headers:
         return _checked((("content-type", guess_content_type(key, fallback)), *others))
 
-    end = template.literals[-1]
+    end = template.literals[-1].removesuffix(suffix)
     if not template.placeholders or "." in end or "/" in end:  # it says the extension itself, or that there is none
         return _always(_at_start("headers", partial(merged, end)))
     known: dict[str, Headers] = {}
     unknown = _at_start("headers", partial(merged, ""))
 
     def by_extension(_row: Row, key: str) -> Headers:
+        if suffix:
+            key = key.removesuffix(suffix)
         end = key[key.rfind(".") :]  # of a key without a dot its last character, which says no more than none
         found = known.get(end)
         if found is None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from asyncup.errors import RowRefused, TemplateRefused
 from asyncup.model import Row, RowShape
-from asyncup.names import nearest, parse_identifiers, written
+from asyncup.names import parse_identifiers, written
 
 INTEGERS = frozenset({"int2", "int4", "int8", "oid"})
 FLOATS = frozenset({"float4", "float8"})
@@ -226,22 +226,6 @@ def formatter(template: Template, hole: Placeholder, shape: RowShape) -> Callabl
             f"leave the format spec out: {plain}",
         ) from None
     return form
-
-
-def check_columns(names: Collection[str], columns: Collection[str], flag: str, source: str) -> None:
-    """Refuse the first of `names` that is no column, naming the nearest one that is.
-
-    Raises:
-        TemplateRefused: there is no such column.
-    """
-    for name in names:
-        if name not in columns:
-            raise TemplateRefused(
-                "resolve columns",
-                flag,
-                f"{source} has no column {name!r}",
-                nearest(name, columns),
-            )
 
 
 def _refused(text: str, message: str, hint: str | None = None) -> TemplateRefused:
