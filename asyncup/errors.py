@@ -37,6 +37,8 @@ class AsyncupError(Exception):
     max_attempts: int | None = None
     #: True when only another configuration mends it: exit code 2 if nothing was sent
     needs_configuration: bool = False
+    #: False where the attempt ended before anything was sent: what was to be sent could not be read
+    was_sent: bool = True
 
     def __init__(self, op: str, subject: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -78,6 +80,10 @@ class DestinationRefused(ConfigError):
 
 class TemplateRefused(ConfigError):
     """A template cannot be rendered, or could give two rows one object key."""
+
+
+class TransformBroken(ConfigError):
+    """A user's function can be called for no row: it is not there, a process cannot have it, or its `setup()` fails."""
 
 
 class StateRefused(ConfigError):
@@ -168,6 +174,16 @@ class BodyRefused(RowRefused):
     """The database cannot give the body of one row; that of others it can."""
 
 
+class TransformFailed(RowRefused):
+    """A user's function could not make an object of one row. `traceback` is the text of its own, where there is one."""
+
+    def __init__(
+        self, op: str, subject: str, message: str, hint: str | None = None, traceback: str | None = None
+    ) -> None:
+        super().__init__(op, subject, message, hint)
+        self.traceback = traceback
+
+
 class ObjectExists(AsyncupError):
     """An object of this key is there already, and the upload was to create one."""
 
@@ -201,6 +217,10 @@ class ObjectDiffers(AsyncupError):
 
 class ReadingBroken(AsyncupError):
     """Reading cannot go on without losing or repeating rows, so it stops."""
+
+
+class PackBroken(AsyncupError):
+    """The upload of a pack broke off, and its rows have to be read again: the run ends, and the next one begins with them."""
 
 
 class StateLost(AsyncupError):

@@ -36,13 +36,15 @@ class Column:
     """A column of the source.
 
     `type` is the type beneath any domain as SQL writes it (`format_type`), for casts; `base` is its `typname`, which
-    decides how a format spec decodes the value.
+    decides how a format spec decodes the value. `modifier` is its `atttypmod`, which holds the precision and the scale of
+    a `numeric`; -1 where it has none, and for the columns of a query.
     """
 
     name: str
     type: str
     base: str
     not_null: bool = False
+    modifier: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,16 @@ STREAM_BYTES = 16 << 20
 SLICE_BYTES = 8 << 20
 
 
+#: The size of what only its end tells.
+UNTOLD = -1
+
+
 class Slices(NamedTuple):
     """A streamed body that is being read: its size, and the bytes of one version, in order, slice by slice.
 
-    Reading them raises what `Streamed.open` does. Not one byte more or less than `size` comes, or an error.
+    Reading them raises what `Streamed.open` does. Not one byte more or less than `size` comes, or an error. It is
+    `UNTOLD` where the bytes are made while they are read, so that only the end tells how many there are; such a body is
+    sent, and compared with nothing.
     """
 
     size: int
@@ -133,10 +141,11 @@ class Streamed:
 
     Attributes:
         size: its bytes when its page was read, 0 where nobody knows; `len` gives it too. `open` says how many there are then.
+            Of a body that is made while it is read, about the most that there will be.
         window: how much of it a sink may hold at a time, beside the slice that is being read; one part if that is more.
         open: begins to read. Each time it is as it is then.
 
-    `open` raises RowGone when the row is no longer there, RowRefused when its body cannot be read, and whatever else a
+    One that is made while it is read, a pack, can be opened once; then `open` raises PackBroken. `open` raises RowGone when the row is no longer there, RowRefused when its body cannot be read, and whatever else a
     source does.
     """
 
@@ -162,6 +171,10 @@ class Upload(NamedTuple):
     key: str
     body: bytes | Streamed
     headers: Headers = ()
+
+
+#: What a transform makes of a row: bodies under the row's own object key, or whole uploads; none for a row to skip.
+Products = tuple["bytes | Upload", ...]
 
 
 class Receipt(NamedTuple):
@@ -211,6 +224,8 @@ class DeadLetter:
     message: str
     attempts: int
     at: str
+    #: that of the user's function, where it was one that failed
+    traceback: str | None = None
 
 
 class Outcome(IntEnum):

@@ -1,11 +1,12 @@
 """The pipeline: reads, renders and sends at the same time, and knows at every instant which rows are settled.
 
-    source ─pages→ readers ─loads→ feeder ─uploads→ N senders → sink
+    source ─pages→ readers ─loads→ feeder or makers ─uploads→ N senders → sink
                      │ track                           │ settle
                      └────────────── watermark ────────┘ → keeper → checkpoint
 
-The module that creates the tasks of a run: a few readers, one feeder, one keeper, one steersman and as many senders as may
-be in flight, whatever the number of rows, and one for each time the state is saved. A sender that waits for another
+The module that creates the tasks of a run: a few readers, one feeder, or a few makers where rows take more than a template
+(`asyncup.making`), one keeper, one steersman and as many senders as may be in flight, whatever the number of rows, and one
+for each time the state is saved. A sender that waits for another
 attempt, or for the pace of a throttled prefix, has another one work in its place. Only an object that goes in parts has a
 few more, in its sink.
 It knows protocols, not what is behind them. Bytes are reserved from the memory budget before they are read and
@@ -30,6 +31,7 @@ from asyncup.errors import (
     ServerFault,
     Throttled,
     TooManyFailures,
+    TransformFailed,
     Unreachable,
 )
 from asyncup.events import Draining, Progress, RowFailed
@@ -38,11 +40,18 @@ from asyncup.flow.channel import Channel, ChannelClosed
 from asyncup.flow.ending import to_its_end
 from asyncup.flow.gate import Gate, Limits
 from asyncup.flow.interrupt import Interrupt
+from asyncup.flow.lag import Lag
 from asyncup.flow.level import MEMORY, ROWS, Account
 from asyncup.flow.limiter import Limiter
+from asyncup.flow.loads import AnyTicket, Load, Parcel, weight
 from asyncup.flow.retry import Interrupted, Retrier
+from asyncup.flow.sharing import Share
 from asyncup.flow.tally import Tally
 from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, StreamTicket, Ticket, Track, Watermark
+from asyncup.making.cutting import Cutter
+from asyncup.making.making import Books, Making
+from asyncup.making.packs import held_by_packs
+from asyncup.making.recipe import Recipe
 from asyncup.model import (
     ROW_OVERHEAD,
     SLICE_BYTES,
@@ -84,7 +93,7 @@ LOOK_SECONDS = 0.025
 class Parts:
     """What a pipeline is made of. `checkpoints` is None for a run that leaves no state, `lease` where none is needed.
 
-    `streams_from`: deferred bodies of so many bytes and more are `Streamed`; None where the sink does not take such ones.
+    `recipe` is None where a row's upload takes no more than the renderer. `streams_from`: deferred bodies of so many bytes and more are `Streamed`; None where the sink does not take such ones.
     """
 
     source: Source
@@ -101,19 +110,14 @@ class Parts:
     readers: int = 1
     further: Callable[[Sequence[Range]], Awaitable[Sequence[Range]]] | None = None
     streams_from: int | None = None
-
-
-#: Rows on the way to the feeder, under the tickets that stand for them; the feeder takes them out one by one.
-Load = list[tuple[Ticket | StreamTicket, deque[Row]]]
-#: An upload on the way to a sender, with what it takes to settle its row.
-Parcel = tuple[Upload, Ticket | StreamTicket, Row]
+    recipe: Recipe | None = None
 
 
 class Pipeline:
     """One run of one job. `memory` in bytes, `drain_timeout` in seconds.
 
     `concurrency` is a fixed number in flight; `limits` say more than that. `cpu` gives the seconds of CPU time that the
-    event loop's thread has used.
+    event loop's thread has used. `share` is what this run has of bounds that hold for several together.
     """
 
     def __init__(
@@ -125,6 +129,7 @@ class Pipeline:
         max_failures: int | None,
         concurrency: int | None = None,
         limits: Limits | None = None,
+        share: Share | None = None,
         cpu: Callable[[], float] = time.thread_time,
     ) -> None:
         self._parts = parts
@@ -136,9 +141,11 @@ class Pipeline:
         self._drain_timeout = drain_timeout
         self._max_failures = max_failures
         self._keys = parts.source.shape.keys
-        self.budget = Budget(memory)
+        self.budget = Budget(memory) if share is None else share.budget
         self._call = asyncio.Event()  # for senders, or for a look at how fast it goes
-        self.gate = Gate(limits, time.monotonic, self._call.set)
+        self.gate = Gate(limits, time.monotonic, self._call.set, () if share is None else share.lanes)
+        if share is not None:
+            share.attach(self.gate)
         self.limiter = self.gate.limiter
         self.watermark = Watermark(parts.checkpoint.counts)
         reaches = parts.checkpoint.reaches
@@ -156,6 +163,8 @@ class Pipeline:
             if limits.concurrency is None
             else max(256, limits.concurrency * CHANNEL_ROWS_PER_SENDER)
         )
+        self._packs = None if parts.recipe is None else parts.recipe.packs
+        self._making = None if parts.recipe is None else self._make_ready(parts.recipe, memory)
         self._senders: list[asyncio.Task[None]] = []
         self._has_begun = False  # whether the first upload has its end, so that others may follow
         self._away = 0  # senders that wait for another attempt
@@ -166,6 +175,7 @@ class Pipeline:
         self._saving: asyncio.Task[None] | None = None
         self._failed = 0
         self._is_aborted = False
+        self.lag = Lag()
         self._reading = self._readers  # readers that have not come to the end
         self._started = time.perf_counter()
         self.seconds = 0.0
@@ -181,17 +191,18 @@ class Pipeline:
         self._started = time.perf_counter()
         senders = self._senders
         failure: BaseException | None = None
+        self.lag.begin()
         try:
             async with asyncio.TaskGroup() as group:
                 readers = [
                     group.create_task(self._read(), name=f"asyncup-reader-{number}") for number in range(self._readers)
                 ]
-                feeder = group.create_task(self._feed(), name="asyncup-feeder")
+                feeders = self._begin_feeding(group)
                 keeper = group.create_task(self._keep(), name="asyncup-keeper")
                 self._hire(group)
                 steersman = group.create_task(self._steer(group), name="asyncup-steersman")
                 self._interrupt.attach(
-                    drain=lambda: self._drain([*readers, feeder], senders), abort=lambda: _cancel(senders)
+                    drain=lambda: self._drain([*readers, *feeders], senders), abort=lambda: _cancel(senders)
                 )
                 while working := [sender for sender in senders if not sender.done()]:
                     await asyncio.wait(working)
@@ -203,6 +214,7 @@ class Pipeline:
         finally:
             self._interrupt.detach()
             self.gate.open()
+            self.lag.end()
             if self._deadline is not None:
                 self._deadline.cancel()
             self.seconds = time.perf_counter() - self._started
@@ -247,6 +259,7 @@ class Pipeline:
     async def _read_range(self, part: Range, track: Track) -> None:
         """Fetch pages one ahead of the feeder, track their rows, then fetch the bodies that were too large."""
         page_bytes = self._source.page_bytes
+        cutter = None if self._packs is None else Cutter(self._packs, self._source.shape, track)
         async with aclosing(self._source.pages(track.position, part)) as pages:
             while True:
                 await self.budget.reserve(page_bytes)
@@ -254,13 +267,39 @@ class Pipeline:
                 if page is None:
                     self.budget.release(page_bytes)
                     break
+                if cutter is not None:
+                    load = cutter.cut(page.rows)
+                    del page
+                    await self._load_in_order(load, page_bytes)
+                    continue
                 load, large, held = self._track(page, track)
                 del page
                 self.budget.adjust(held - page_bytes)
                 await self._loads.send(load)
                 for row, ticket in large:
                     await self._load_large(row, ticket)
+        if cutter is not None and (last := cutter.end()):
+            await self._loads.send(last)
         track.is_read = True
+
+    async def _load_in_order(self, load: Load, reserved: int) -> None:
+        """Hand on rows that become packs, each behind the one before it, those too whose bodies are still to be fetched."""
+        held = sum(weight(row) for _, rows in load for row in rows if not is_deferred(row))
+        self.budget.adjust(held - reserved)
+        ready: Load = []
+        for ticket, rows in load:
+            if not rows or not is_deferred(rows[0]):
+                ready.append((ticket, rows))
+                continue
+            held -= sum(weight(row) for _, others in ready for row in others)
+            await self._loads.send(ready)
+            ready = []
+            # what comes behind it would have it wait for itself, where it takes all of the budget
+            self.budget.adjust(-held)
+            assert isinstance(ticket, Ticket)  # noqa: S101 - it has just been cut
+            await self._load_large(rows[0], ticket)
+            self.budget.adjust(held)
+        await self._loads.send(ready)
 
     def _track(self, page: Page, track: Track) -> tuple[Load, list[tuple[Row, Ticket]], int]:
         """Put the page's rows under tickets, in key order.
@@ -328,6 +367,38 @@ class Pipeline:
         await self._loads.send([(StreamTicket(ticket, give_back), deque([(*row[:-2], held, body)]))])
 
     # --- rendering --------------------------------------------------------------------------------------------
+
+    def _make_ready(self, recipe: Recipe, memory: int) -> Making:
+        """Who makes uploads where it takes more than rendering. What packs hold is taken out of the budget beforehand."""
+        window = min(WINDOW, memory // 4)
+        if recipe.packs is not None:
+            self.budget.set_aside(min(held_by_packs(window), memory // 2))
+        return Making(
+            recipe,
+            self._renderer,
+            Books(self._settle, self._fail),
+            self.budget,
+            self._loads,
+            self._parcels,
+            key_of=self._source.shape.key,
+            window=window,
+            charge=self.gate.charge,
+        )
+
+    def _begin_feeding(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """The tasks that turn rows into uploads: one feeder, or as many makers as there is work for."""
+        if self._making is None:
+            return [group.create_task(self._feed(), name="asyncup-feeder")]
+        making, makers = self._making, list[asyncio.Task[None]]()
+
+        def hire(_: object = None) -> None:
+            while making.is_short:
+                maker = group.create_task(making.work(), name=f"asyncup-maker-{len(makers)}")
+                makers.append(maker)
+
+        making.call = hire
+        hire()
+        return makers
 
     async def _feed(self) -> None:
         """Render rows and hand them to the senders, waiting when they have enough."""
@@ -434,7 +505,7 @@ class Pipeline:
                 if account is not None:
                     account.acknowledged += 1
                     account.answered += 1
-                release(_weight(row))
+                release(weight(row))
                 ticket.settle(outcome, receipt.size)
                 limiter.release()
             del upload, row, ticket  # given back: a sender that waits for the next one must not hold them
@@ -442,7 +513,7 @@ class Pipeline:
                 self._begin()
 
     async def _try_again(
-        self, upload: Upload, ticket: Ticket | StreamTicket, row: Row, error: AsyncupError, account: Account | None
+        self, upload: Upload, ticket: AnyTicket, row: Row, error: AsyncupError, account: Account | None
     ) -> bool:
         """Go on after a first attempt that failed, until the row is settled; False when a drain came in between.
 
@@ -459,6 +530,7 @@ class Pipeline:
             cause.__traceback__ = None
             cause = cause.__cause__ or cause.__context__
         self.gate.failed(error, account)
+        self._tally.attempts -= not error.was_sent
         known = self._tally.latency.count
         waits = error.disposition is Disposition.RETRY and self._has_begun and not self.gate.is_in_vain(known)
         patience = None if self._has_begun else asyncio.get_running_loop().call_later(FIRST_SECONDS, self._begin)
@@ -505,10 +577,13 @@ class Pipeline:
     async def _put(self, upload: Upload, account: Account | None) -> Receipt:
         tally, begun = self._tally, time.perf_counter()
         tally.attempts += 1
+        tally.retries += 1
         try:
             receipt = await self._sink.put(upload)
         except AsyncupError as error:
             self.gate.failed(error, account)
+            tally.attempts -= not error.was_sent
+            tally.retries -= not error.was_sent
             raise
         tally.latency.record(time.perf_counter() - begun)
         if account is not None:
@@ -517,7 +592,7 @@ class Pipeline:
         return receipt
 
     async def _refused(
-        self, upload: Upload, ticket: Ticket | StreamTicket, row: Row, error: AsyncupError, *, is_alone: bool
+        self, upload: Upload, ticket: AnyTicket, row: Row, error: AsyncupError, *, is_alone: bool
     ) -> None:
         """Decide what a final error of an upload means: the row fails, or the run ends.
 
@@ -530,7 +605,7 @@ class Pipeline:
                 pass
             except ConnectionLost as gone:
                 raise Unreachable(gone.op, gone.subject, f"S3 no longer answers: {gone.message}", gone.hint) from error
-        self._tally.attempts -= not error.attempts  # it was settled without sending anything
+        self._tally.attempts -= error.was_sent and not error.attempts  # it was settled without sending anything
         if error.disposition is Disposition.SKIP:
             self._settle(row, ticket, Outcome.SKIPPED)
             return
@@ -540,17 +615,18 @@ class Pipeline:
 
     # --- settling ---------------------------------------------------------------------------------------------
 
-    def _settle(self, row: Row, ticket: Ticket | StreamTicket, outcome: Outcome, size: int = 0) -> None:
-        self.budget.release(_weight(row))
+    def _settle(self, row: Row, ticket: AnyTicket, outcome: Outcome, size: int = 0) -> None:
+        self.budget.release(weight(row))
         ticket.settle(outcome, size)
 
-    async def _fail(self, row: Row, ticket: Ticket | StreamTicket, object_key: str | None, error: AsyncupError) -> None:
+    async def _fail(self, row: Row, ticket: AnyTicket, object_key: str | None, error: AsyncupError) -> None:
+        key, traceback = tuple(row[: self._keys]), error.traceback if isinstance(error, TransformFailed) else None
         letter = DeadLetter(
-            tuple(row[: self._keys]), object_key, error.type, error.op, error.message, error.attempts, timestamp()
+            key, object_key, error.type, error.op, error.message, error.attempts, timestamp(), traceback
         )
-        self._failed += 1
-        ticket.fail(letter)
-        self._observer.on_event(RowFailed(letter))
+        for each in ticket.fail(letter):
+            self._failed += 1
+            self._observer.on_event(RowFailed(each))
         if self._max_failures is not None and self._failed > self._max_failures:
             raise TooManyFailures(
                 "copy rows",
@@ -560,7 +636,7 @@ class Pipeline:
             ) from error
         if len(self.watermark.letters) >= MAX_LETTERS:
             await self._save()
-        self.budget.release(_weight(row))  # not before: who waits for a save still holds the row
+        self.budget.release(weight(row))  # not before: who waits for a save still holds the row
 
     # --- keeping ----------------------------------------------------------------------------------------------
 
@@ -623,6 +699,7 @@ class Pipeline:
                 tally.throttled,
                 self.budget.used,
                 self.gate.level.reason,
+                self.lag.take_recent(),
             )
         )
 
@@ -631,6 +708,8 @@ class Pipeline:
     def _drain(self, producers: Sequence[asyncio.Task[None]], senders: Sequence[asyncio.Task[None]]) -> None:
         """Stop reading, drop what is not in flight, and give what is the time to finish."""
         _cancel(producers)
+        if self._making is not None:
+            self._making.interrupt()
         self._loads.close(discard=True)
         self._parcels.close(discard=True)
         self.gate.open()
@@ -647,12 +726,6 @@ def _seen(task: asyncio.Task[None]) -> None:
     """Mark a task's error as seen: a caller that was cancelled cannot, and the next save meets it again."""
     if not task.cancelled():
         task.exception()
-
-
-def _weight(row: Row) -> int:
-    """What a row holds of the memory budget."""
-    held: int = row[-2] or 0
-    return ROW_OVERHEAD + held
 
 
 def _root(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
+from asyncup.errors import RowRefused
 from asyncup.events import Event
 from asyncup.model import (
     WHOLE,
     Checkpoint,
     DeadLetter,
+    Headers,
     Key,
     Likeness,
     Listed,
     Page,
+    Products,
     Range,
     Receipt,
     Row,
@@ -76,8 +79,118 @@ class Renderer(Protocol):
         """
         ...
 
+    def body(self, row: Row) -> bytes | Streamed | None:
+        """What the row has to be made an object of, or None when it is to be skipped.
+
+        Raises:
+            RowRefused: a row without a body fails.
+        """
+        ...
+
+    def finish(self, row: Row, product: bytes | Upload) -> Upload:
+        """The upload of what a transform gave for the row: its body, or all that it says itself.
+
+        Raises:
+            RowRefused: it cannot become an object.
+        """
+        ...
+
     def key_of(self, row: Row) -> str | None:
         """The row's object key for a message, None when it has none."""
+        ...
+
+
+class Transform(Protocol):
+    """A user's function, and where it runs: on the event loop, in threads or in processes of its own."""
+
+    @property
+    def places(self) -> int:
+        """How many portions may be in work at a time. May change from one look to the next."""
+        ...
+
+    @property
+    def portion(self) -> tuple[int, int]:
+        """How many rows, and how many bytes of bodies, make a good portion now; one row is always one."""
+        ...
+
+    async def apply(self, rows: Sequence[Row]) -> Sequence[Products | RowRefused]:
+        """What becomes of each row, in their order: its products, none for a row that is to be skipped, or why it fails.
+
+        Raises:
+            AsyncupError: the function can be called for no row at all; the run ends.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what runs. Never raises, and leaves no thread or process behind that it can end."""
+        ...
+
+
+class Compression(Protocol):
+    """How bodies are made smaller. The same bytes always come out the same."""
+
+    @property
+    def encoding(self) -> str:
+        """The Content-Encoding: gzip, zstd."""
+        ...
+
+    def applies(self, key: str, content_type: str | None, headers: Headers) -> bool:
+        """Whether an object is worth it; one that is compressed already is not."""
+        ...
+
+    def is_heavy(self, size: int) -> bool:
+        """Whether so many bytes take too long for the event loop."""
+        ...
+
+    def compress(self, body: bytes) -> bytes:
+        """All of a body."""
+        ...
+
+    def stream(self) -> CompressedStream:
+        """For a body that comes piece by piece."""
+        ...
+
+
+class CompressedStream(Protocol):
+    """One body that is being compressed."""
+
+    def add(self, piece: bytes) -> bytes:
+        """Take a piece in; what comes out by now."""
+        ...
+
+    def finish(self) -> bytes:
+        """What is left."""
+        ...
+
+
+class Packing(Protocol):
+    """How many rows become one object."""
+
+    def begin(self) -> Pack:
+        """A pack that is still empty."""
+        ...
+
+
+class Pack(Protocol):
+    """One object of many rows while it is made; bytes come out of it as soon as they are final.
+
+    The same rows in the same order come out as the same bytes, always.
+    """
+
+    def add(self, row: Row) -> bytes:
+        """Take a row in; what is final now, often nothing. `row[-1]` is its record.
+
+        Raises:
+            RowRefused: this row cannot be in such a pack, and nothing of it is.
+        """
+        ...
+
+    def finish(self) -> bytes:
+        """What is left, once no more rows come."""
+        ...
+
+    def index(self) -> bytes:
+        """Where each row lies in the finished pack; empty where nobody asked for that."""
         ...
 
 

@@ -75,6 +75,8 @@ def letter_line(letter: DeadLetter, *, ascii_only: bool = False) -> bytes:
         "attempts": letter.attempts,
         "time": letter.at,
     }
+    if letter.traceback is not None:
+        value["traceback"] = letter.traceback
     return json.dumps(value, ensure_ascii=ascii_only).encode() + b"\n"
 
 

@@ -31,7 +31,7 @@ class Budget:
 
         if self._waiters.queue or not fits():
             await self._waiters.wait(fits)
-        self.adjust(size)
+        Budget.adjust(self, size)  # of this one, whatever an heir makes of it
 
     def adjust(self, difference: int) -> None:
         """Correct a reservation to what was found, up or down; never waits."""
@@ -39,6 +39,10 @@ class Budget:
         self.peak = max(self.peak, self.used)
         if self._waiters.queue and self.used <= self.capacity:
             self._waiters.wake()
+
+    def set_aside(self, size: int) -> None:
+        """Take so much out of the capacity, for what is held without being counted here."""
+        self.capacity -= size
 
     def release(self, size: int) -> None:
         """Give `size` bytes back."""

@@ -7,8 +7,9 @@ being in the way of others, then a place, then the rates that the user asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from asyncup.errors import AsyncupError, Disposition, Throttled
 from asyncup.flow.level import MAX_BANDWIDTH, MAX_RATE, Account, Level
@@ -41,10 +42,32 @@ class Limits:
     leading: int = 0
 
 
-class Gate:
-    """Admits attempts. `call` is told when senders wait out of the way, so that others can take their place."""
+class Rate(Protocol):
+    """What attempts pass at some rate."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float], call: Callable[[], None]) -> None:
+    @property
+    def waiting(self) -> int: ...
+
+    async def pass_through(self, cost: float = 1.0) -> None: ...
+
+    def charge(self, cost: float) -> None: ...
+
+    def open(self) -> None: ...
+
+
+class Gate:
+    """Admits attempts. `call` is told when senders wait out of the way, so that others can take their place.
+
+    `lanes` are rates that this run shares with others: why they hold it up, and whether they count bytes.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Callable[[], float],
+        call: Callable[[], None],
+        lanes: Sequence[tuple[str, Rate, bool]] = (),
+    ) -> None:
         self.level = Level(limits.most, limits.concurrency, limits.why)
         self.limiter = Limiter(1)  # the first upload goes alone; what it meets, every other would meet
         #: Attempts that ended without a receipt; those of them that the server had dealt with; those it was too busy for.
@@ -54,13 +77,16 @@ class Gate:
         self._clock, self._call = clock, call
         self._leading = limits.leading
         self._paces: dict[Account, Turnstile] = {}
-        self._rates = [
-            (reason, Turnstile(rate, clock), has_size)
-            for reason, rate, has_size in ((MAX_RATE, limits.rate, False), (MAX_BANDWIDTH, limits.bandwidth, True))
-            if rate is not None
+        self._rates: list[tuple[str, Rate, bool]] = [
+            *lanes,
+            *(
+                (reason, Turnstile(rate, clock), has_size)
+                for reason, rate, has_size in ((MAX_RATE, limits.rate, False), (MAX_BANDWIDTH, limits.bandwidth, True))
+                if rate is not None
+            ),
         ]
         self._succeeded = self._failed_before = 0  # what was seen when the last success was
-        self._is_open = False
+        self._is_open = self._has_begun = False
         self._guard()
 
     async def admit(self, key: str, size: int) -> Account | None:
@@ -126,7 +152,15 @@ class Gate:
 
     def begin(self) -> None:
         """Let others follow the first one."""
+        self._has_begun = True
         self.limiter.resize(self.level.limit)
+
+    def allow(self, limits: Limits) -> None:
+        """More may be in flight than before."""
+        self.level.allow(limits.most, limits.concurrency)
+        if self._has_begun:
+            self.limiter.resize(self.level.limit)
+            self._call()
 
     def look(self, acknowledged: int, took: float, *, cpu: float, late: float, held_by: str) -> None:
         """Look how it goes, and let the level decide.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from operator import mul
+from operator import add, mul
 
 _PER_OCTAVE = 16
 _OCTAVES = 40  # from one microsecond to twelve days
@@ -22,6 +22,10 @@ class Histogram:
 
     def record(self, seconds: float) -> None:
         self._buckets[bisect_right(_ENDS, seconds)] += 1
+
+    def add(self, other: Histogram) -> None:
+        """Take in what another has recorded."""
+        self._buckets = list(map(add, self._buckets, other._buckets))
 
     @property
     def count(self) -> int:

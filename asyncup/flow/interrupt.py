@@ -18,6 +18,7 @@ class Interrupt:
         self._drain: Callable[[], object] | None = None
         self._abort: Callable[[], object] | None = None
         self._watchers: list[Callable[[int], None]] = []
+        self._branches: list[Interrupt] = []
         self._requests = 0
         self._event = asyncio.Event()
 
@@ -54,18 +55,29 @@ class Interrupt:
         if self._requests:
             watcher(self._requests)
 
+    def branch(self) -> Interrupt:
+        """Another one, for one of several who run: it gets every request that comes here, those that came already too."""
+        branch = Interrupt()
+        self._branches.append(branch)
+        if self.signal is not None:
+            for _ in range(self._requests):
+                branch.request(self.signal)
+        return branch
+
     def request(self, signum: int) -> None:
         """Ask to stop; ask again to stop at once."""
         self._requests += 1
         for watcher in self._watchers:
             watcher(self._requests)
-        if self.signal is None:
+        is_first = self.signal is None
+        if is_first:
             self.signal = signum
             self._event.set()
-            if self._drain is not None:
-                self._drain()
-        elif self._abort is not None:
-            self._abort()
+        for branch in self._branches:
+            branch.request(signum)
+        stop = self._drain if is_first else self._abort
+        if stop is not None:
+            stop()
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep; False as soon as a drain is asked for."""

@@ -63,6 +63,12 @@ class Level:
         self._opened = 0.0
         self._compare_at = 0.0
 
+    def allow(self, most: int, fixed: int | None) -> None:
+        """More may be in flight than before."""
+        self.search.allow(most)
+        if fixed is not None:
+            self._fixed = self.limit = fixed
+
     @property
     def is_counting(self) -> bool:
         """Whether something is capped: then each attempt belongs to an account."""

@@ -77,14 +77,17 @@ class Turnstile:
 
     async def pass_through(self, cost: float = 1.0) -> None:
         """Wait for one's turn and take it."""
-        if self.enter(cost):
-            return
+        if not self.enter(cost):
+            await self.line_up(cost)
+
+    def line_up(self, cost: float = 1.0) -> asyncio.Future[None]:
+        """A turn, behind those who wait; done when it has come. One that is done before, or cancelled, is passed over."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append((turn, cost))
         if self._alarm is None:
             self._set_alarm(loop)
-        await turn  # one that is cancelled is passed over
+        return turn
 
     def resize(self, rate: float) -> None:
         """Another rate from now on, also for those who wait."""

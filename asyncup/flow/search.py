@@ -117,6 +117,12 @@ class Search:
         # what comes back at first was sent under the limit before
         self._begin(now.at + (latency if self.limit != before else 0.0))
 
+    def allow(self, most: int) -> None:
+        """More may be in flight than before: where that was the bound, find out whether it pays."""
+        if self.limit >= self.most:
+            self.phase, self._paid, self._last, self._flat = Phase.DOUBLING, 0.0, self.limit, 0
+        self.most = most
+
     def _begin(self, at: float) -> None:
         self._from, self._not_before = None, at
         self._looks = self._seen = self._full = self._most_seen = 0

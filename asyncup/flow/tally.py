@@ -17,7 +17,6 @@ class Tally:
         self.latency = Histogram()
 
     def retry(self, error: AsyncupError) -> None:
-        """Count one more try after `error`."""
-        self.retries += 1
+        """Take down `error`, which is to be followed by one more try. That counts among `retries` when it is sent."""
         if isinstance(error, Throttled):
             self.throttled += 1

@@ -8,7 +8,8 @@ in steps of a ticket's size. Where a source is read in ranges, each has a track 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from asyncup.model import Counts, DeadLetter, Key, Outcome
 
@@ -31,16 +32,29 @@ class Ticket:
         self.bytes = 0
         self.letters: list[DeadLetter] = []
 
-    def fail(self, letter: DeadLetter) -> None:
-        """Account for one row of the run that failed; its letter goes where the watermark goes."""
+    def extend(self, rows: int, last_key: Key) -> None:
+        """Let it stand for so many rows more; for one that is held open."""
+        self.open += rows
+        self.last_key = last_key
+
+    def close(self) -> None:
+        """No more rows come to one that was held open."""
+        self._less(1)
+
+    def fail(self, letter: DeadLetter) -> Sequence[DeadLetter]:
+        """Account for one row of the run that failed; its letter goes where the watermark goes. Gives the letters that it made."""
         self.letters.append(letter)
         self.settle(Outcome.FAILED)
+        return (letter,)
 
-    def settle(self, outcome: Outcome, size: int = 0) -> None:
-        """Account for one row of the run; the last one moves the watermark if nothing older is open."""
-        self.outcomes[outcome] += 1
+    def settle(self, outcome: Outcome, size: int = 0, rows: int = 1) -> None:
+        """Account for one row of the run, or for more; the last one moves the watermark if nothing older is open."""
+        self.outcomes[outcome] += rows
         self.bytes += size
-        self.open -= 1
+        self._less(rows)
+
+    def _less(self, rows: int) -> None:
+        self.open -= rows
         if not self.open:
             self._track.advance()
         elif self.open < 0:
@@ -56,19 +70,60 @@ class StreamTicket:
 
     __slots__ = ("_give_back", "_ticket")
 
-    def __init__(self, ticket: Ticket, give_back: Callable[[int], None]) -> None:
+    def __init__(self, ticket: Ticket | Together, give_back: Callable[[int], None]) -> None:
         self._ticket = ticket
         self._give_back = give_back
 
-    def fail(self, letter: DeadLetter) -> None:
+    def fail(self, letter: DeadLetter) -> Sequence[DeadLetter]:
         """See `Ticket.fail`."""
-        self._ticket.fail(letter)
+        letters = self._ticket.fail(letter)
         self._give_back(0)
+        return letters
 
     def settle(self, outcome: Outcome, size: int = 0) -> None:
         """See `Ticket.settle`."""
         self._ticket.settle(outcome, size)
         self._give_back(size)
+
+
+class Together:
+    """The ticket of rows that are settled once several uploads are: of a row with several objects, or of a pack.
+
+    `keys` are those of the rows, which may become more until the last upload has its end.
+    """
+
+    __slots__ = ("_is_put", "_letters", "_size", "_ticket", "_uploads", "keys", "rows")
+
+    def __init__(self, ticket: Ticket, keys: Sequence[Key], uploads: int) -> None:
+        self._ticket = ticket
+        self.keys = keys
+        self.rows = len(keys)
+        self._uploads = uploads
+        self._letters: tuple[DeadLetter, ...] = ()
+        self._size = 0
+        self._is_put = False
+
+    def fail(self, letter: DeadLetter) -> Sequence[DeadLetter]:
+        """See `Ticket.fail`: the first upload that fails makes a letter for each row."""
+        letters = () if self._letters else tuple(replace(letter, key=key) for key in self.keys)
+        self._letters = self._letters or letters
+        self._end()
+        return letters
+
+    def settle(self, outcome: Outcome, size: int = 0) -> None:
+        """See `Ticket.settle`. The rows were put if one upload was, and none failed."""
+        self._is_put |= outcome is Outcome.PUT
+        self._size += size
+        self._end()
+
+    def _end(self) -> None:
+        self._uploads -= 1
+        if self._uploads:
+            return
+        for letter in self._letters:
+            self._ticket.fail(letter)
+        if not self._letters:
+            self._ticket.settle(Outcome.PUT if self._is_put else Outcome.SKIPPED, self._size, self.rows)
 
 
 class Track:

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import re
 import threading
@@ -65,6 +66,7 @@ class DirectorySink:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="asyncup-file")
         self._folders: set[str] = set()
         self._parts: set[str] = set()
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
 
     async def check(self) -> None:
@@ -98,11 +100,13 @@ class DirectorySink:
 
     async def _put_slices(self, upload: Upload, body: Streamed) -> Receipt:
         """The same, one step after the other in whichever thread is free; each is waited for, or two would meet."""
-        async with body.open() as (size, slices):
+        size = 0
+        async with body.open() as (_, slices):
             writing = self._writing(upload)
             try:
                 file = await self._step(writing.__enter__)
                 async for piece in slices:
+                    size += len(piece)
                     await self._step(file.write, piece)
                     del piece
             except BaseException as exc:
@@ -136,7 +140,7 @@ class DirectorySink:
         temporary = os.path.join(folder, f".asyncup-{hashlib.sha256(upload.key.encode()).hexdigest()[:32]}.part")
         with self._lock:
             if temporary in self._parts:  # two rows of one object key: each needs a file of its own
-                temporary += f".{threading.get_ident()}"
+                temporary += f".{next(self._numbers)}"
             self._parts.add(temporary)
         try:
             if create:

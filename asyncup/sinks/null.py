@@ -23,7 +23,8 @@ class NullSink:
 
 
 async def _read(body: Streamed) -> int:
-    async with body.open() as (size, slices):
-        async for _ in slices:
-            pass
+    size = 0
+    async with body.open() as (_, slices):
+        async for piece in slices:
+            size += len(piece)
     return size

@@ -11,7 +11,9 @@ from asyncup.events import Event
 from asyncup.flow.gate import Limits
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier, RetryPolicy
+from asyncup.flow.sharing import Share
 from asyncup.flow.tally import Tally
+from asyncup.making.recipe import Recipe
 from asyncup.model import Checkpoint, Counts, Range, Reach
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.render.renderer import Renderer
@@ -53,6 +55,8 @@ class FakeRun:
         on_null: str = "skip",
         readers: int = 1,
         streams_from: int | None = None,
+        recipe: Recipe | None = None,
+        share: Share | None = None,
     ) -> None:
         self.source, self.sink = source, sink
         self.watcher, self.tally, self.interrupt = Watcher(), Tally(), Interrupt()
@@ -75,11 +79,13 @@ class FakeRun:
                 interrupt=self.interrupt,
                 readers=readers,
                 streams_from=streams_from,
+                recipe=recipe,
             ),
             limits=limits or Limits(concurrency),
             memory=memory,
             drain_timeout=drain_timeout,
             max_failures=max_failures,
+            share=share,
         )
 
     async def run(self) -> bool:

@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from asyncup.errors import AsyncupError, ConnectionLost
 from asyncup.flow.ending import Grace, to_its_end
 from asyncup.flow.retry import Retrier
-from asyncup.model import Receipt, Slices, Streamed, Upload
+from asyncup.model import UNTOLD, Receipt, Slices, Streamed, Upload
 from asyncup.sinks.s3.client import ControlClient
 from asyncup.sinks.s3.compatible import arguments
 from asyncup.sinks.s3.errors import from_botocore
@@ -64,13 +64,18 @@ def parts_of(body: bytes, least: int = PART_BYTES) -> Iterator[Part]:
         yield Part(number, view[start : start + size])
 
 
-async def parts_of_slices(body: Slices, least: int = PART_BYTES) -> AsyncGenerator[Part, None]:
-    """The same parts of a body that is read slice by slice; who takes one holds it alone.
+async def parts_of_slices(body: Slices, size: int = PART_BYTES) -> AsyncGenerator[Part, None]:
+    """The same parts of a body that is read slice by slice, each of `size` bytes; who takes one holds it alone.
 
     One of no bytes is one part, since an upload without any is refused.
     """
-    size, number, missing = part_size(body.size, least), 1, min(part_size(body.size, least), body.size)
-    left, pieces = body.size, [memoryview(b"")]
+    number, missing, pieces = 1, size, [memoryview(b"")]
+
+    def part() -> list[Part]:
+        made = [Part(number, memoryview(b"".join(pieces)))]
+        pieces.clear()
+        return made
+
     async for piece in body.slices:
         rest = memoryview(piece)
         del piece
@@ -78,13 +83,12 @@ async def parts_of_slices(body: Slices, least: int = PART_BYTES) -> AsyncGenerat
             pieces.append(rest[:missing])
             missing, rest = missing - len(pieces[-1]), rest[missing:] or memoryview(b"")
             if not missing:
-                part = [Part(number, memoryview(b"".join(pieces)))]
-                pieces.clear()
-                yield part.pop()
-                left, number = left - size, number + 1
-                missing = min(size, left)
-    if not body.size:
-        yield Part(1, memoryview(b""))
+                made = part()
+                yield made.pop()
+                number, missing = number + 1, size
+    if missing < size or number == 1:
+        made = part()
+        yield made.pop()
 
 
 class Multipart:
@@ -123,28 +127,27 @@ class Multipart:
             async def take() -> Part | None:
                 return next(parts, None)
 
-            return await self._put(upload, len(upload.body), take, PARTS_IN_FLIGHT)
+            return await self._put(upload, take, PARTS_IN_FLIGHT)
         async with upload.body.open() as body:
-            senders = max(1, min(PARTS_IN_FLIGHT, upload.body.window // part_size(body.size, self._part_bytes)))
-            async with aclosing(parts_of_slices(body, self._part_bytes)) as made:
+            size = part_size(len(upload.body) if body.size == UNTOLD else body.size, self._part_bytes)
+            senders = max(1, min(PARTS_IN_FLIGHT, upload.body.window // size))
+            async with aclosing(parts_of_slices(body, size)) as made:
                 turn = asyncio.Lock()
 
                 async def make() -> Part | None:
                     async with turn:
                         return await anext(made, None)
 
-                return await self._put(upload, body.size, make, senders)
+                return await self._put(upload, make, senders)
 
-    async def _put(
-        self, upload: Upload, size: int, take: Callable[[], Awaitable[Part | None]], senders: int
-    ) -> Receipt:
+    async def _put(self, upload: Upload, take: Callable[[], Awaitable[Part | None]], senders: int) -> Receipt:
         """Send the parts that `take` gives, until it gives none; `senders` of them at a time."""
         try:
             upload_id = await self._retrier.run(self._create, upload)
         finally:
             self._name_unheard(upload.key)
         try:
-            done = await self._send_parts(upload, upload_id, take, senders)
+            done, size = await self._send_parts(upload, upload_id, take, senders)
             etag = await self._retrier.run(lambda _: self._complete(upload, upload_id, size, done), None)
         except BaseException:
             await to_its_end(self._abort(upload.key, upload_id), "asyncup-abort-multipart")
@@ -176,9 +179,10 @@ class Multipart:
 
     async def _send_parts(
         self, upload: Upload, upload_id: str, take: Callable[[], Awaitable[Part | None]], senders: int
-    ) -> list[dict[str, Any]]:
-        """Send all parts; what S3 wants to be told of them at the end, in their order."""
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Send all parts; what S3 wants to be told of them at the end, in their order, and the bytes of them all."""
         done: list[dict[str, Any]] = []
+        size = 0
 
         async def put(part: Part) -> dict[str, Any]:
             etag, checksum = await self._lane.put_part(upload.key, upload_id, part.number, part.body)
@@ -186,7 +190,9 @@ class Multipart:
             return {"PartNumber": part.number, "ETag": etag, **sums}
 
         async def send() -> None:
+            nonlocal size
             while (part := await take()) is not None:
+                size += len(part.body)
                 done.append(await self._retrier.run(put, part))
                 del part  # before the next one is made
 
@@ -202,7 +208,7 @@ class Multipart:
                 raise failure
             finally:
                 del failure
-        return sorted(done, key=lambda part: int(part["PartNumber"]))
+        return sorted(done, key=lambda part: int(part["PartNumber"])), size
 
     async def _complete(self, upload: Upload, upload_id: str, size: int, parts: list[dict[str, Any]]) -> str | None:
         """Put the parts together. S3 may say 200 first and then that it failed, so only an ETag is a success.

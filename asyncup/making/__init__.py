@@ -1,0 +1,1 @@
+"""From rows to uploads, where that takes more than a template: transforms, compression, packs."""

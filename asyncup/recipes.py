@@ -1,0 +1,151 @@
+"""Puts together what happens to rows before they are uploads: a user's function, compression, packs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from asyncup.config import Config
+from asyncup.errors import TemplateRefused
+from asyncup.making.recipe import Packs, Recipe
+from asyncup.model import Column, Headers, Row, RowShape
+from asyncup.names import written
+from asyncup.render.headertemplates import HeaderTemplates
+from asyncup.render.template import compile_template, parse_template
+
+if TYPE_CHECKING:
+    from asyncup.packing.formats import RowPacking
+    from asyncup.protocols import Transform
+
+#: What object keys end with whose bodies are compressed; the rest of the key says what they are.
+SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What rows are like: their pagination key, their layout, the source's columns and the one that is the body."""
+
+    key: tuple[str, ...]
+    shape: RowShape
+    columns: tuple[Column, ...]
+    body: Column | None
+    large_object: bool = False
+
+
+def columns_of(config: Config) -> dict[str, str]:
+    """The columns that packs need of each row, with the flag that names them.
+
+    Raises:
+        TemplateRefused: `--pack-member` is no template.
+    """
+    found = dict.fromkeys(config.pack_by, "--pack-by")
+    if config.pack_member is not None:
+        found |= dict.fromkeys(parse_template(config.pack_member).names, "--pack-member")
+    return found
+
+
+def headers_of(templates: HeaderTemplates, packing: RowPacking | None) -> HeaderTemplates:
+    """The templates of headers; a pack is what its format says, not what the extension of its key does."""
+    if packing is None or templates.content_type is not None:
+        return templates
+    return replace(templates, content_type=parse_template(packing.content_type))
+
+
+def open_packing(config: Config, rows: Rows) -> RowPacking | None:
+    """The format of packs; None where each row is an object.
+
+    Raises:
+        UsageError: these rows cannot be in it.
+        TemplateRefused: `--pack-member` does not fit its columns.
+    """
+    if config.pack is None:
+        return None
+    from asyncup.packing.formats import open_packing as opened
+    from asyncup.packing.layout import Layout
+    from asyncup.render.compression import compile_compression
+
+    return opened(
+        config.pack,
+        Layout(rows.shape, rows.columns, rows.body, transformed=config.transform is not None),
+        compression=compile_compression(config.compress, config.compress_level),
+        indexed=config.pack_index,
+        member=_member(config, rows) if config.pack == "tar" else None,
+    )
+
+
+async def open_recipe(
+    config: Config, rows: Rows, packing: RowPacking | None, *, streams: bool, say: Callable[[str], None]
+) -> Recipe | None:
+    """What is done with rows; None where each is an object as it stands. `streams`: large packs are sent while they are made.
+
+    Raises:
+        ConfigError: the user's function cannot be found, or cannot run as it is to.
+    """
+    from asyncup.render.compression import compile_compression
+
+    if config.transform is None and packing is None and config.compress == "none":
+        return None
+    packs = None
+    if packing is not None:
+        most_rows, most_bytes = config.pack_limits
+        headers: Headers = ()
+        if packing.content_encoding is not None:
+            headers = (("content-encoding", packing.content_encoding),)
+        packs = Packs(
+            packing,
+            rows=most_rows,
+            size=most_bytes,
+            by=tuple(rows.shape.index(name) for name in config.pack_by),
+            headers=headers,
+            is_streamed=streams,
+            has_index=config.pack_index,
+        )
+    return Recipe(
+        transform=await _open_transform(config, rows, say),
+        compression=None if packing is not None else compile_compression(config.compress, config.compress_level),
+        suffix=SUFFIXES[config.compress],
+        packs=packs,
+    )
+
+
+def check_increments(config: Config, names: tuple[str, ...]) -> None:
+    """Refuse packs of increments whose names could be those of packs that hold other rows; `names` are those in `--to`.
+
+    A row that changes is in a pack of a later increment, which may begin with it.
+
+    Raises:
+        TemplateRefused: they could.
+    """
+    column = config.incremental_column
+    if config.pack is not None and column is not None and column not in names:
+        raise TemplateRefused(
+            "check template",
+            "--to",
+            "a pack of a later increment could replace one of an earlier increment, and its other rows with it",
+            f"name {{{written(column)}}} in --to: then no two increments have packs of one name",
+        )
+
+
+async def _open_transform(config: Config, rows: Rows, say: Callable[[str], None]) -> Transform | None:
+    if config.transform is None:
+        return None
+    from asyncup.transforms.opening import open_transform
+    from asyncup.transforms.record import Layout
+
+    return await open_transform(
+        config.transform,
+        Layout(rows.key, rows.shape, rows.body, rows.columns, rows.large_object),
+        executor=config.executor,
+        workers=config.executor_workers,
+        timeout=config.transform_timeout,
+        say=say,
+    )
+
+
+def _member(config: Config, rows: Rows) -> Callable[[Row], str | None]:
+    """The name of a row's file in a tar archive: the template's, or the key."""
+    if config.pack_member is not None:
+        return compile_template(parse_template(config.pack_member), rows.shape)
+    ending = ".json" if rows.body is None and config.transform is None else ""
+    return lambda row: "-".join(part or "" for part in rows.shape.key(row)) + ending
