@@ -87,8 +87,8 @@ class Renderer(Protocol):
         """
         ...
 
-    def finish(self, row: Row, product: bytes | Upload) -> Upload:
-        """The upload of what a transform gave for the row: its body, or all that it says itself.
+    def finish(self, row: Row, product: bytes | Streamed | Upload) -> Upload:
+        """The upload of what the row came to: a body, or all that a transform says of it itself.
 
         Raises:
             RowRefused: it cannot become an object.

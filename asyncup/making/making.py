@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ from asyncup.flow.watermark import StreamTicket, Ticket, Together
 from asyncup.making.compressing import Compressor
 from asyncup.making.packs import Packer
 from asyncup.making.recipe import Recipe
-from asyncup.model import ROW_OVERHEAD, Key, Outcome, Products, Row, Streamed, Upload
+from asyncup.model import Key, Outcome, Products, Row, Streamed, Upload
 from asyncup.protocols import Renderer
 
 #: Rows and bytes that are taken at a time where no transform says how many; and how many such portions are in work.
@@ -70,7 +70,7 @@ class Making:
             else Packer(recipe.packs, renderer, key_of, window=window, send=self._send_pack, charge=charge)
         )
         self._entries: deque[_Entry] = deque()
-        self._turn = asyncio.Lock()
+        self._turn, self._delivering = asyncio.Lock(), asyncio.Lock()
         self._before: asyncio.Event | None = None  # that the portion before was handed on
         self._working = 0
         self._is_done = False
@@ -164,36 +164,39 @@ class Making:
     # --- rows that become objects -----------------------------------------------------------------------------
 
     async def _deliver(self, portion: list[_Entry], made: list[_Made]) -> None:
-        """Hand on the uploads of a portion, letting go of each row."""
+        """Hand on the uploads of a portion."""
+        parcels: deque[Parcel] = deque()
         for place, (ticket, row) in enumerate(portion):
             products, made[place], portion[place] = made[place], None, (ticket, None)
             if row is None:
                 continue
-            if isinstance(products, RowRefused):
-                await self._books.fail(row, ticket, self._renderer.key_of(row), products)
-            elif isinstance(products, Streamed):
-                await self._deliver_stream(ticket, row)
-            elif not products:
-                self._books.settle(row, ticket, Outcome.SKIPPED)
-            else:
-                await self._deliver_products(ticket, row, products)
+            try:
+                if isinstance(products, RowRefused):
+                    raise products
+                if not products and not isinstance(products, Streamed):
+                    self._books.settle(row, ticket, Outcome.SKIPPED)
+                else:
+                    parcels += await self._made_ready(ticket, row, products)
+            except RowRefused as error:
+                await self._books.fail(row, ticket, self._renderer.key_of(row), error)
+        async with (
+            self._delivering
+        ):  # who waits for room waits here: those who waited there would take turns row by row
+            while parcels:
+                await self._send(parcels.popleft())
 
-    async def _deliver_stream(self, ticket: Ticket | StreamTicket, row: Row) -> None:
-        try:
-            upload = self._renderer.render(row)
-        except RowRefused as error:
-            await self._books.fail(row, ticket, self._renderer.key_of(row), error)
-            return
-        if upload is not None:
-            upload = upload if self._compressor is None else await self._compressor.compress(upload)
-            await self._send((upload, ticket, row))
+    async def _made_ready(
+        self, ticket: Ticket | StreamTicket, row: Row, products: Products | Streamed | None
+    ) -> Sequence[Parcel]:
+        """The uploads of a row, with what they hold of the budget in place of the row.
 
-    async def _deliver_products(self, ticket: Ticket | StreamTicket, row: Row, products: Products) -> None:
-        try:
-            uploads = [self._renderer.finish(row, product) for product in products]
-        except RowRefused as error:
-            await self._books.fail(row, ticket, self._renderer.key_of(row), error)
-            return
+        Raises:
+            RowRefused: it can have none.
+        """
+        if isinstance(products, Streamed):
+            upload = self._renderer.finish(row, products)
+            return ((upload if self._compressor is None else await self._compressor.compress(upload), ticket, row),)
+        uploads = [self._renderer.finish(row, product) for product in products or ()]
         if self._compressor is not None:
             uploads = [await self._compressor.compress(upload) for upload in uploads]
         key = self._key_of(row)
@@ -201,11 +204,9 @@ class Making:
         if len(uploads) > 1:
             assert isinstance(ticket, Ticket)  # noqa: S101 - a streamed body is never transformed
             found = Together(ticket, (key,), len(uploads))
-        sizes = [len(upload.body) for upload in uploads]
-        self._budget.adjust(len(uploads) * ROW_OVERHEAD + sum(sizes) - weight(row))
-        del row, products
-        for size, upload in zip(sizes, uploads, strict=True):
-            await self._send((upload, found, (*key, size, None)))
+        parcels = [(upload, found, (*key, len(upload.body), None)) for upload in uploads]
+        self._budget.adjust(sum(weight(parcel[2]) for parcel in parcels) - weight(row))
+        return parcels
 
     # --- rows that become packs -------------------------------------------------------------------------------
 

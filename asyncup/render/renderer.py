@@ -72,7 +72,7 @@ class Renderer:
             )
         return None if self._on_null == "skip" else b""
 
-    def finish(self, row: Row, product: bytes | Upload) -> Upload:
+    def finish(self, row: Row, product: bytes | Streamed | Upload) -> Upload:
         """See `protocols.Renderer.finish`.
 
         An upload's own headers go over those of the templates; its key is checked as any other is, but nothing tells whether
