@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import signal
@@ -241,3 +242,20 @@ async def test_a_proxy_of_the_environment_takes_the_slower_client_and_says_so_on
     assert run.stderr.splitlines() == [headline, *([notice] if client == "wire" else [])]
     assert len(bucket.objects()) == 13
     assert json.loads(run.stdout)["put"] == 13
+
+
+@both_clients
+def test_compressed_objects_say_so_the_streamed_one_too(
+    program: Program, moto_bucket: MotoBucket, client: str
+) -> None:
+    run = program(*sync(moto_bucket.name, client, "--compress=gzip", "--cache-control=max-age={age}"))
+    assert run.code == 0, run.stderr
+    assert run.summary["put"] == 13
+    for key, body in (("1.html", b"one"), ("2.html", b""), ("99.html", LARGE)):
+        answer = moto_bucket.client.get_object(Bucket=moto_bucket.name, Key=key)
+        content = answer["Body"].read()
+        assert (gzip.decompress(content) if body else content) == body
+        assert answer.get("ContentEncoding") == ("gzip" if body else None)
+        assert answer["ContentType"] == "text/html"
+    verdict = program(*sync(moto_bucket.name, client, "--compress=gzip", "--if-exists=different"))
+    assert (verdict.summary["put"], verdict.summary["skipped"]) == (0, 13), verdict.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from asyncup.errors import DestinationRefused, PackBroken, RowRefused, TransformFailed
+from asyncup.events import RowFailed
 from asyncup.making.packs import INDEX_SUFFIX
 from asyncup.making.recipe import Packs, Recipe
 from asyncup.model import Outcome, Products, Row, Upload
@@ -117,7 +119,7 @@ async def test_a_row_of_which_objects_fail_has_one_letter() -> None:
     assert (run.settled.put, run.settled.failed) == (4, 1)
     (letter,) = run.dead_letters.letters
     assert letter.key == ("000000000003",)
-    assert len(run.watcher.of(__import__("asyncup.events", fromlist=["RowFailed"]).RowFailed)) == 1
+    assert len(run.watcher.of(RowFailed)) == 1
 
 
 async def test_rows_that_take_long_do_not_hold_back_others() -> None:
@@ -137,15 +139,16 @@ async def test_rows_that_take_long_do_not_hold_back_others() -> None:
 
 
 async def test_more_places_are_used_when_there_are_more() -> None:
-    gate, doing = asyncio.Event(), Doing(lambda n: gate_opens(n), places=1, portion=(1, 1))
+    gate = asyncio.Event()
 
-    async def gate_opens(number: int) -> Products:
+    async def make(number: int) -> Products:
         if number > 10:
             doing.places = 5
         if number > 20:
             await gate.wait()
         return (b"made",)
 
+    doing = Doing(make, places=1, portion=(1, 1))
     run = FakeRun(MemorySource(bodies(60)), MemorySink(), recipe=Recipe(transform=doing))
     running = run.start()
     await until(lambda: doing.at_work == 5)
@@ -159,8 +162,6 @@ async def test_bodies_are_compressed_and_say_so() -> None:
     recipe = Recipe(compression=compile_compression("gzip"))
     run = FakeRun(MemorySource([b"a" * 1000, b"", None, b"b" * (1 << 20)]), MemorySink(), recipe=recipe)
     assert await run.run()
-    import gzip
-
     assert {name: gzip.decompress(upload.body) for name, upload in run.sink.objects.items() if upload.body} == {
         key(1): b"a" * 1000,
         key(4): b"b" * (1 << 20),
