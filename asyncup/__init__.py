@@ -1,19 +1,47 @@
 """asyncup publishes the rows of a Postgres table or query as objects in S3.
 
 report = await asyncup.sync(table="documents", to="s3://bucket/{id}.pdf", body="content")
+async for outcome in asyncup.map(upload, rows, concurrency=150): ...
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from asyncup.version import __version__
 
 if TYPE_CHECKING:
+    from asyncup.mapping import Mapped, map  # noqa: A004 - asyncup.map is its name
+    from asyncup.model import Upload
     from asyncup.preflight import Preflight
     from asyncup.report import Report
+    from asyncup.sinks.executor import ExecutorSink
+    from asyncup.transforms.record import Record
 
-__all__ = ["__version__", "plan", "sync"]
+__all__ = ["ExecutorSink", "Mapped", "Record", "Upload", "__version__", "map", "plan", "sync", "sync_all"]
+
+#: Names that are imported when they are first asked for, and where they are.
+_ELSEWHERE = {
+    "ExecutorSink": "asyncup.sinks.executor",
+    "Mapped": "asyncup.mapping",
+    "Record": "asyncup.transforms.record",
+    "Upload": "asyncup.model",
+    "map": "asyncup.mapping",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ELSEWHERE:
+        raise AttributeError(f"module 'asyncup' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(_ELSEWHERE[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 async def sync(**options: Any) -> Report:
@@ -37,6 +65,33 @@ async def sync(**options: Any) -> Report:
     if report.error is not None:
         raise report.error
     return report
+
+
+async def sync_all(
+    jobs: Iterable[Mapping[str, Any]], *, at_a_time: int = 8, fail_fast: bool = False, **shared: Any
+) -> Report:
+    """Run several jobs together: each is a mapping of options as `sync` takes them, with a `name` unless it has a table.
+
+    Args:
+        jobs: the jobs; each has a checkpoint of its own, under its name.
+        at_a_time: how many run at a time.
+        fail_fast: whether one that cannot begin or go on ends the others; they can be resumed.
+        shared: `memory`, `concurrency`, `max_concurrency`, `max_rate` and `max_bandwidth` for all of them together.
+
+    Returns:
+        Report: `report.jobs` has each job in this order, with its `status` and its `error`; `report.job` is their sum. An
+        error of a job is not raised.
+
+    Raises:
+        UsageError: the options of a job are wrong, or two jobs have one name.
+    """
+    from asyncup.config import Config
+    from asyncup.flow.interrupt import Interrupt
+    from asyncup.protocols import Silence
+    from asyncup.together import Together, sync_together, whole_of
+
+    how = Together(whole_of(shared), at_a_time, fail_fast)
+    return await sync_together([Config.of(**{**shared, **job}) for job in jobs], how, Silence(), Interrupt())
 
 
 async def plan(**options: Any) -> Preflight:

@@ -271,6 +271,8 @@ async def test_jobs_do_not_know_each_other_whatever_their_names_are(place: Place
 
 async def test_a_second_run_of_a_job_is_refused_and_told_who_has_it(place: Place) -> None:
     first = await place.hold()
+    (entry,) = await place.entries()
+    assert (entry.name, entry.checkpoint, entry.holder is not None) == (JOB, None, True)  # nothing is saved yet
     await first.save(CHECKPOINT)
     with pytest.raises(StateRefused, match=rf"in progress: process {os.getpid()} on .*, since 20") as caught:
         await place.hold()

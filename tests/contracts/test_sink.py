@@ -14,7 +14,7 @@ import random
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,9 +26,11 @@ from asyncup.errors import DestinationRefused
 from asyncup.model import Receipt, Streamed, Upload
 from asyncup.protocols import Sink
 from asyncup.sinks.directory import DirectorySink
+from asyncup.sinks.executor import ExecutorSink
 from asyncup.sinks.null import NullSink
 from asyncup.sinks.s3 import S3Settings, S3Sink
 from asyncup.testing import MemorySink, MemorySource
+from tests.boto_sink import BotoSink
 from tests.conftest import Bucket
 from tests.moto_server import MotoServer
 
@@ -147,6 +149,17 @@ def rclone(lane: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 
 @pytest.fixture
+def boto(lane: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Place:
+    """The same bucket through a user's own sink, which blocks."""
+    place: Place = request.getfixturevalue("rclone")
+
+    async def opened() -> Sink:
+        return ExecutorSink(await asyncio.to_thread(BotoSink, bucket.name), threads=16)
+
+    return replace(place, open=opened)
+
+
+@pytest.fixture
 def aws(lane: str, moto: MotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A bucket of moto's, read with boto3."""
     for name, value in moto.environment.items():
@@ -190,7 +203,7 @@ def on(*places: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("place", "lane"), cases, indirect=True)
 
 
-everywhere = on("memory", "directory", "rclone", "aws")
+everywhere = on("memory", "directory", "rclone", "aws", "boto")
 
 
 @pytest.fixture
@@ -226,7 +239,7 @@ def streamed(body: bytes, fault: Callable[[int], BaseException | None] = lambda 
     return source.stream(("1", None, len(body), None), 64 << 20)
 
 
-streams = on("memory", "null", "directory", "rclone", "aws", "nowhere")
+streams = on("memory", "null", "directory", "rclone", "aws", "nowhere", "boto")
 
 
 @streams
@@ -263,7 +276,7 @@ async def test_a_streamed_body_whose_reading_fails_leaves_nothing_and_its_error_
     assert await asyncio.to_thread(place.objects) == before
 
 
-@on("memory", "directory", "rclone")
+@on("memory", "directory", "rclone", "boto")
 async def test_a_streamed_put_that_is_cancelled_leaves_no_half_object_and_the_sink_usable(
     place: Place, sink: Sink
 ) -> None:
@@ -310,7 +323,7 @@ async def test_a_check_writes_nothing(place: Place, sink: Sink) -> None:
     assert await asyncio.to_thread(place.objects) == {}
 
 
-@on("memory", "rclone", "aws")
+@on("memory", "rclone", "aws", "boto")
 async def test_the_content_type_is_kept(place: Place, sink: Sink) -> None:
     types = {
         "page": "text/html; charset=utf-8",
@@ -322,7 +335,7 @@ async def test_the_content_type_is_kept(place: Place, sink: Sink) -> None:
     assert await asyncio.to_thread(place.content_types) == types
 
 
-@on("memory", "null", "directory", "rclone", "aws", "nowhere")
+@on("memory", "null", "directory", "rclone", "aws", "nowhere", "boto")
 async def test_the_receipt_is_about_the_object(place: Place, sink: Sink) -> None:
     receipt = await sink.put(Upload("of this", b"object"))
     # for an object that is neither encrypted nor in parts, S3's ETag is the MD5 of its bytes
@@ -330,7 +343,7 @@ async def test_the_receipt_is_about_the_object(place: Place, sink: Sink) -> None
     assert receipt == Receipt("of this", 6, etag)
 
 
-@on("memory", "directory", "rclone")
+@on("memory", "directory", "rclone", "boto")
 async def test_sixty_four_puts_at_once_arrive_each_with_its_own_bytes(place: Place, sink: Sink) -> None:
     uploads = [Upload(f"{number % 7}/{number}", content(1000 * number)) for number in range(64)]
     receipts = await asyncio.gather(*[sink.put(upload) for upload in uploads])
@@ -350,7 +363,7 @@ async def test_sixty_four_puts_at_once_are_sixty_four_requests(
     assert counted["bytes"] == sum(range(64)) * 1000
 
 
-@on("memory", "directory", "rclone")
+@on("memory", "directory", "rclone", "boto")
 async def test_a_cancelled_put_leaves_the_sink_usable_and_no_half_object(place: Place, sink: Sink) -> None:
     body = content(300_000)
     for rounds in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55):
@@ -368,7 +381,7 @@ async def test_a_cancelled_put_leaves_the_sink_usable_and_no_half_object(place: 
     assert {key for key, kept in found.items() if kept != body} == set()
 
 
-@on("memory", "null", "directory", "rclone", "nowhere")
+@on("memory", "null", "directory", "rclone", "nowhere", "boto")
 async def test_closing_leaves_no_task_connection_or_thread(place: Place) -> None:
     tasks = asyncio.all_tasks()
     sink = await place.open()
@@ -382,7 +395,7 @@ async def test_closing_leaves_no_task_connection_or_thread(place: Place) -> None
     gc.collect()  # what was left open would warn now, and warnings are errors
 
 
-@on("null", "directory", "rclone", "aws")
+@on("null", "directory", "rclone", "aws", "boto")
 async def test_a_sink_can_be_closed_unused_and_twice(place: Place) -> None:
     sink = await place.open()
     await sink.close()
@@ -434,8 +447,8 @@ def connections(port: int) -> list[str]:
 
 
 def join_threads() -> None:
-    """Wait for the threads of closed directory sinks, which end by themselves."""
+    """Wait for the threads of closed sinks, which end by themselves."""
     for thread in threading.enumerate():
-        if thread.name.startswith("asyncup-file"):
+        if thread.name.startswith(("asyncup-file", "asyncup-sink")):
             thread.join(10)
             assert not thread.is_alive()

@@ -67,8 +67,9 @@ class S3Sink:
 
     @property
     def is_aws(self) -> bool:
-        """True where AWS's prices hold."""
-        return self._control.is_aws
+        """True where AWS's prices hold, those of buckets for general use: other kinds have prices of their own."""
+        bucket = self._settings.bucket
+        return self._control.is_aws and not bucket.endswith("--x-s3") and ":s3-outposts:" not in bucket
 
     @property
     def honours_conditions(self) -> bool | None:
