@@ -23,7 +23,9 @@ from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
 from asyncup.flow.retrybudget import RetryBudget
 from asyncup.flow.search import START
+from asyncup.flow.sharing import Share
 from asyncup.flow.tally import Tally
+from asyncup.making.recipe import Recipe
 from asyncup.model import STREAM_BYTES, Counts
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease, Objects, Observer, Sink, Source
@@ -32,11 +34,13 @@ from asyncup.render.headertemplates import HeaderTemplates
 from asyncup.render.renderer import Renderer
 from asyncup.render.template import Template, parse_template
 from asyncup.render.uniqueness import check_uniqueness
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Lag, Latency, Report
 from asyncup.resolved import Plan
 
 if TYPE_CHECKING:
     from asyncup.compare.index import ObjectIndex
+    from asyncup.packing.formats import RowPacking
+    from asyncup.recipes import Rows
     from asyncup.sources.connection.session import Session
     from asyncup.sources.postgres import Request
     from asyncup.state import StateRequest
@@ -56,11 +60,13 @@ _ACCESS_POINT = re.compile(
 MOST, OTHER_FILES = 1000, 100
 #: Files that are written at a time: more only wait for the disk.
 FILES = 64
+#: Threads in which a user's own sink is called: Python runs one at a time, and more mostly wait for each other.
+TARGETS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """`--to`, taken apart. `place` is the bucket or the directory, empty for null."""
+    """`--to`, taken apart. `place` is the bucket, the directory or the factory's name, empty for null."""
 
     kind: str
     place: str
@@ -68,7 +74,9 @@ class Destination:
 
 
 def parse_destination(to: str) -> Destination:
-    """Take `s3://bucket/{template}`, `file:///dir/{template}` or `null:` apart. A bucket may be an access point's ARN.
+    """Take `s3://bucket/{template}`, `file:///dir/{template}`, `python:module:factory/{template}` or `null:` apart.
+
+    A bucket may be an access point's ARN.
 
     Raises:
         UsageError, TemplateRefused: it is none of them.
@@ -100,11 +108,16 @@ def parse_destination(to: str) -> Destination:
                 "read flags", "--to", f"the folder {folder} has a '.' or '..' segment", "write its path in full"
             )
         return Destination("file", folder or "/", dataclasses.replace(whole, literals=(first, *whole.literals[1:])))
+    if to.startswith("python:"):
+        from asyncup.sinks.targets import parse_target
+
+        factory, template = parse_target(to)
+        return Destination("python", factory, parse_template("row" if template is None else template))
     raise UsageError(
         "read flags",
         "--to",
         f"{to!r} is no destination",
-        "write s3://bucket/{id}.json, file:///folder/{id}.json, or null: to send nothing",
+        "write s3://bucket/{id}.json, file:///folder/{id}.json, python:module:factory/{id}.json, or null: to send nothing",
     )
 
 
@@ -133,22 +146,26 @@ class Job:
 
     #: whether it reads rows to send them, or only looks
     sends = True
+    #: whether it compares with what is there, and sends nothing
+    compares = False
     #: whether another run may have put the rows that this one begins with
     may_have_put = False
     #: whether rows are read in the order of their keys
     reads_pages = True
 
-    def __init__(self, config: Config, observer: Observer, interrupt: Interrupt) -> None:
+    def __init__(self, config: Config, observer: Observer, interrupt: Interrupt, share: Share | None = None) -> None:
         from asyncup.sources.postgres import PostgresSource
 
         self._config = config
         self._observer = observer
         self._interrupt = interrupt
+        self._share = share
         self._tally = Tally()
         self._policy = RetryPolicy(max_attempts=config.max_attempts)
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self._source: PostgresSource
         self._renderer: Renderer
+        self._recipe: Recipe | None = None
         self._sink: Sink
         self._limits: Limits
         self._objects: Objects | None = None
@@ -163,20 +180,28 @@ class Job:
         self._sending_parts = Retrier(self._policy, interrupt.sleep, self._on_part_retry, budget=budget)
         self.plan: Plan
 
+    @property
+    def tally(self) -> Tally:
+        """What the run has done so far beside settling rows."""
+        return self._tally
+
     async def prepare(self) -> None:
         """Resolve and check everything that can be, without sending an object.
 
         Raises:
             AsyncupError: the run cannot begin.
         """
+        await self._name_objects()
         config = self._config
         destination = parse_destination(config.to)
         headers = self._header_templates()
         await asyncio.to_thread(import_drivers, destination.kind)
         await self._open_source(destination, headers)
         self._check_template(destination)
-        self._renderer = self._make_renderer(destination, headers)
+        await self._open_recipe(destination, headers)
         self._limits = limits_of(config, destination)
+        if self._share is not None:
+            self._limits = self._share.within(self._limits)
         await self._open_sink(destination)
         await self._open_state()
         await self._list(destination)
@@ -197,14 +222,16 @@ class Job:
                 tally=tally,
                 interrupt=self._interrupt,
                 lease=self._lease,
-                streams_from=STREAM_BYTES if not self._source.access.at_once else None,
+                streams_from=STREAM_BYTES if self._streams else None,
+                recipe=self._recipe,
                 readers=config.readers,
                 further=self._source.further,
             ),
             limits=self._limits,
-            memory=config.memory,
+            memory=self._memory,
             drain_timeout=config.drain_timeout,
             max_failures=config.max_failures,
+            share=self._share,
         )
         error: AsyncupError | None = None
         try:
@@ -230,14 +257,23 @@ class Job:
             limit=pipeline.gate.level.limit,
             peak=pipeline.limiter.peak,
             level=pipeline.gate.level.reason,
+            lag=Lag(*(round(late * 1000, 1) for late in (pipeline.lag.latenesses.percentile(0.99), pipeline.lag.most))),
             resumed=self.plan.resumed,
             settled_before=self.plan.settled_before,
             checkpoint=self.plan.checkpoint if pipeline.saved else None,
             dead_letters=self._letters.location if self._letters.letters else None,
             error=error,
             priced=self.plan.priced,
+            counted=self.plan.counted,
             destination=self.plan.destination,
+            restarted=config.restart,
+            skips=_reasons_to_skip(config),
         )
+
+    @property
+    def _memory(self) -> int:
+        """Bytes that this run may hold; where it has a share, that may grow later."""
+        return self._config.memory if self._share is None else self._share.budget.capacity
 
     @property
     def _rows(self) -> Source:
@@ -260,34 +296,115 @@ class Job:
             tags=config.tag,
         )
 
+    @property
+    def _streams(self) -> bool:
+        """Whether bodies that are too large to be held are read while they are sent."""
+        config, source = self._config, self._source
+        if source.access.at_once or config.transform is not None or config.pack is not None:
+            return False
+        return config.compress == "none" or self._only_sends
+
+    @property
+    def _only_sends(self) -> bool:
+        """Whether objects are sent without being compared with what is there: that takes bodies whose size is known."""
+        return self.sends and not self.compares and self._config.if_exists == "overwrite"
+
+    async def _open_recipe(self, destination: Destination, headers: HeaderTemplates) -> None:
+        """Find out how rows become uploads.
+
+        Raises:
+            ConfigError: they cannot, as it was asked for.
+        """
+        from asyncup.recipes import open_recipe
+
+        rows, packing = self._open_packing(destination, headers)
+        if self._recipe is not None and self._recipe.transform is not None:
+            await self._recipe.transform.close()
+        self._recipe = await open_recipe(
+            self._config,
+            rows,
+            packing,
+            streams=self._only_sends,
+            say=lambda text: self._observer.on_event(Notice(text, is_routine=True)),
+        )
+        if self._recipe is not None and self._recipe.transform is not None:
+            self._closers.append(self._recipe.transform.close)
+
+    def _open_packing(self, destination: Destination, headers: HeaderTemplates) -> tuple[Rows, RowPacking | None]:
+        """Make the renderer, and find out what packs are made of, if there are any.
+
+        Raises:
+            ConfigError: rows cannot be rendered or packed as it was asked for.
+        """
+        from asyncup.recipes import Rows, check_increments, headers_of, open_packing
+
+        config, source = self._config, self._source
+        check_increments(config, destination.template.names)
+        rows = Rows(
+            key=tuple(column.name for column in source.key.columns),
+            shape=source.shape,
+            columns=source.relation.columns,
+            body=None if config.body_column is None else source.relation.column(config.body_column),
+            large_object=config.is_large_object,
+        )
+        packing = open_packing(config, rows)
+        self._renderer = self._make_renderer(destination, headers_of(headers, packing))
+        return rows, packing
+
     def _make_renderer(self, destination: Destination, headers: HeaderTemplates) -> Renderer:
+        from asyncup.recipes import SUFFIXES
+
         config = self._config
+        transformed = config.transform is not None
         return Renderer(
             self._source.shape,
             destination.template,
             headers=headers,
-            fallback=fallback_content_type(config.body_column, self._source.body_type),
+            fallback=fallback_content_type(
+                "" if transformed else config.body_column, "" if transformed else self._source.body_type
+            ),
+            suffix=SUFFIXES[config.compress],
             on_null=config.on_null,
             allow_collisions=config.allow_collisions or destination.kind == "null",
         )
 
     async def _open_source(self, destination: Destination, headers: HeaderTemplates) -> None:
+        from asyncup.recipes import columns_of
         from asyncup.sources.postgres import PostgresSource
 
-        asked_by = headers.columns() | dict.fromkeys(destination.template.names, "--to")
+        asked_by = columns_of(self._config) | headers.columns() | dict.fromkeys(destination.template.names, "--to")
         session = self._open_session()
         if self._config.snapshot and self.sends:
             session = await session.freeze()
             self._observer.on_event(
                 Notice(
-                    "everything is read as of now, through a transaction that stays open: this run cannot be resumed, and "
-                    "the database's vacuum waits for its end"
+                    "everything is read as of now, through a transaction that stays open: the database's vacuum waits for "
+                    f"the end of this run{'' if self.compares else ', which cannot be resumed'}"
                 )
             )
         self._source = await PostgresSource.resolve(session, self._request(asked_by))
         self._closers.append(self._source.close)
         for notice in self._source.notices:
             self._observer.on_event(Notice(notice))
+
+    async def _name_objects(self) -> None:
+        """Give `--to python:…` that has no template the one that names all columns of the key."""
+        from asyncup.sources.postgres import PostgresSource
+
+        config = self._config
+        if not config.to.startswith("python:"):
+            return
+        from asyncup.sinks.targets import parse_target, with_key
+
+        if parse_target(config.to)[1] is not None:
+            return
+        key = config.key
+        if key is None:
+            request = dataclasses.replace(self._request({}), incremental=None)
+            source = await PostgresSource.resolve(self._open_session(), request)
+            key = tuple(column.name for column in source.key.columns)
+            await source.close()
+        self._config = dataclasses.replace(config, to=with_key(config.to, key))
 
     def _open_session(self) -> Session:
         from asyncup.sources.connection.login import Login
@@ -316,7 +433,7 @@ class Job:
             where=config.where,
             limit=config.limit,
             page_size=config.page_size,
-            memory=config.memory,
+            memory=self._memory,
             readers=config.readers,
             shard=None if config.shard is None else parse_shard(config.shard),
             allow_sort=config.allow_sort or not self.reads_pages,
@@ -342,7 +459,8 @@ class Job:
         return source.relation.unique_keys
 
     async def _open_sink(self, destination: Destination) -> None:
-        config = self._config
+        config, asked = self._config, limits_of(self._config, destination)
+        widest = asked.concurrency or asked.most  # a share of that may grow
         if destination.kind == "s3":
             from asyncup.sinks.s3 import S3Settings, S3Sink
 
@@ -357,7 +475,7 @@ class Job:
                     addressing=config.addressing,
                     ca_bundle=config.ca_bundle,
                     no_sign_request=config.no_sign_request,
-                    connections=self._limits.concurrency or self._limits.most,
+                    connections=widest,
                     attempt_timeout=config.attempt_timeout,
                     storage_class=config.storage_class,
                     sse=config.sse,
@@ -380,8 +498,17 @@ class Job:
             from asyncup.sinks.directory import DirectorySink
             from asyncup.sinks.walk import DirectoryObjects
 
-            self._sink = DirectorySink(Path(destination.place), threads=min(self._limits.concurrency or 1, FILES))
+            self._sink = DirectorySink(Path(destination.place), threads=min(widest, FILES))
             self._objects, honours = DirectoryObjects(Path(destination.place)), True
+        elif destination.kind == "python":
+            from asyncup.sinks.targets import open_target
+
+            grace = Grace(config.drain_timeout)
+            self._interrupt.watch(grace.interrupted)
+            self._sink = await open_target(
+                destination.place, threads=widest, attempt_timeout=config.attempt_timeout, grace=grace
+            )
+            honours = None
         else:
             from asyncup.sinks.null import NullSink
 
@@ -431,7 +558,9 @@ class Job:
         fingerprint = self._fingerprint()
         resumable = not (config.snapshot or source.access.at_once)
         if source.access.at_once:
-            self._observer.on_event(Notice(_why_at_once(source.relation.label, source.access.reason)))
+            self._observer.on_event(
+                Notice(_why_at_once(source.relation.label, source.access.reason, source.access.mend))
+            )
         state = await open_state(self._state_request(name), fingerprint, resumable=resumable)
         self._checkpoints, self._checkpoint = state.checkpoints, state.checkpoint
         self._letters, self._lease = state.letters, state.lease
@@ -449,6 +578,7 @@ class Job:
             fingerprint=self._checkpoint.fingerprint,
             checkpoint=self._checkpoints.location if self._checkpoints is not None else None,
             priced=self._priced,
+            counted="objects" if config.pack is None else "rows",
         )
 
     async def _begin_increment(self) -> None:
@@ -466,7 +596,7 @@ class Job:
         key = checkpoint.fingerprint["key"]
         if key != [one.name for one in self._source.key.columns]:
             await keeping(self._lease, self._source.page_by(column, key))
-            self._renderer = self._make_renderer(parse_destination(config.to), self._header_templates())
+            await self._open_recipe(parse_destination(config.to), self._header_templates())
             text = f"an index has come or gone since the last run: this one goes on by its key ({', '.join(key)})"
             self._observer.on_event(Notice(text, is_routine=True))
         pinning = self._source.begin_increment(column, checkpoint.mark, config.lag, goes_on=checkpoint.has_begun)
@@ -522,6 +652,7 @@ class Job:
             **({"large_object": True} if config.is_large_object else {}),
             **({} if config.incremental is None else {"incremental": config.incremental_column}),
             "on_null": config.on_null,
+            **config.made_of_rows(),
             **config.stored_with_object(),
         }
 
@@ -547,6 +678,7 @@ class Job:
 
     def _on_part_retry(self, error: AsyncupError, attempt: int, delay: float) -> None:
         self._tally.attempts += 1  # a part has attempts of its own; the pipeline counts those of whole objects
+        self._tally.retries += 1
         self._on_retry(error, attempt, delay)
 
 
@@ -591,18 +723,30 @@ async def execute(
     return report
 
 
-def _why_at_once(label: str, reason: str | None) -> str:
+def _reasons_to_skip(config: Config) -> tuple[str, ...]:
+    """Why a row may be skipped, for people."""
+    exists = {"skip": "the object is there already", "different": "the object is the same already"}
+    return (
+        *(["the body is NULL"] if config.on_null == "skip" and config.transform is None else []),
+        *(["nothing came of the transform"] if config.transform is not None else []),
+        *([exists[config.if_exists]] if config.if_exists in exists else []),
+    )
+
+
+def _why_at_once(label: str, reason: str | None, mend: str | None) -> str:
+    with_index = "" if mend is None else f"{mend.rstrip(';')} would give its pages; "
     return (
         f"{label} is read through one cursor in one transaction, since {reason}: a run that is interrupted begins anew; "
-        "with --allow-sort it is read page by page and resumes, but each page reads or sorts all rows behind it"
+        f"{with_index}with --allow-sort it is read page by page and resumes, but each page reads or sorts all rows behind it"
     )
 
 
 def limits_of(config: Config, destination: Destination) -> Limits:
     """How much may be sent. Files are written by a fixed number of threads: a disk says nothing about its level."""
-    concurrency, most, why = config.concurrency, config.max_concurrency or _most_connections(), None
+    concurrency, most, why = config.concurrency, config.max_concurrency or most_connections(), None
     if concurrency is None and destination.kind != "s3":
-        concurrency, why = min(FILES, most), f"fixed for {destination.kind}:"
+        threads = TARGETS if destination.kind == "python" else FILES
+        concurrency, why = min(threads, most), f"fixed for {destination.kind}:"
     return Limits(
         concurrency=concurrency,
         most=most,
@@ -613,7 +757,7 @@ def limits_of(config: Config, destination: Destination) -> Limits:
     )
 
 
-def _most_connections() -> int:
+def most_connections() -> int:
     """How many connections this process may have open, as far as we want so many."""
     try:
         import resource

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asyncup.config import flag
+from asyncup.config import as_typed, flag
 from asyncup.names import written
 
 
-def command_line(command: str, options: Mapping[str, Any]) -> str:
-    """A command with options as checkpoints keep them (`Config.kept`)."""
-    words = ["asyncup", command]
+def command_line(command: str, options: Mapping[str, Any], jobs: Sequence[str] = ()) -> str:
+    """A command with options as checkpoints keep them (`Config.kept`), for jobs of a configuration file."""
+    words = ["asyncup", command, *jobs]
     for option, given in options.items():
+        if given is False:
+            continue
         if given is True:
             words.append(flag(option))
             continue
-        value = ",".join(written(name) for name in given) if option == "key" else given
+        value = ",".join(map(written, given)) if option == "key" and not isinstance(given, str) else given
         for text in value if isinstance(value, list) else [value]:
-            words += [f"{flag(option)}={text}"] if str(text).startswith("-") else [flag(option), str(text)]
+            typed = as_typed(option, text)
+            words += [f"{flag(option)}={typed}"] if typed.startswith("-") else [flag(option), typed]
     return shlex.join(words)

@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,13 @@ ON_NULL = ("skip", "empty", "fail")
 IF_EXISTS = ("overwrite", "skip", "fail", "different")
 ADDRESSING = ("auto", "path", "virtual")
 S3_CLIENTS = ("wire", "botocore")
+COMPRESSIONS = ("none", "gzip", "zstd")
+#: The levels that each compression knows.
+COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}
+EXECUTORS = ("auto", "loop", "thread", "process")
+PACKS = ("ndjson", "csv", "tar", "parquet")
+#: What cuts packs where nobody says what does.
+PACK_ROWS, PACK_BYTES = 100_000, 64 << 20
 CHECKSUMS = ("crc32", "sha256", "none")
 REQUEST_PAYERS = ("requester",)
 SSE = ("AES256", "aws:kms", "aws:kms:dsse")
@@ -74,12 +82,16 @@ Password: TypeAlias = "str | Callable[[], str | Awaitable[str]]"  # noqa: S105 -
 LARGE_OBJECT = "lo:"
 #: What no state keeps: a connection that may hold a secret, and what is meant for one run alone.
 UNKEPT = ("dsn", "password", "password_command", "restart")
+#: A user's function over rows, or where it is: `package.module:function`.
+Function: TypeAlias = "str | Callable[..., Any]"
 
 MIB = 1 << 20
 #: Every upload in flight is a task and a connection of its own.
 MAX_CONCURRENCY = 10_000
 #: Every reader is a connection to the database, which has 100 of them where nobody changed that.
 MAX_READERS = 64
+#: Workers of a transform: threads or processes.
+MAX_WORKERS = 1000
 _UNITS = {
     "": 1,
     "B": 1,
@@ -92,6 +104,22 @@ _UNITS = {
     "GB": 10**9,
     "TB": 10**12,
 }
+_NUMBERS = frozenset(
+    {
+        "page_size",
+        "readers",
+        "limit",
+        "concurrency",
+        "max_concurrency",
+        "max_attempts",
+        "max_failures",
+        "compress_level",
+        "executor_workers",
+        "pack_rows",
+    }
+)
+_SIZES = frozenset({"memory", "max_bandwidth", "pack_bytes"})
+_DURATIONS = frozenset({"attempt_timeout", "drain_timeout", "lag", "transform_timeout"})
 _TEXTS = frozenset(OBJECT_OPTIONS) - {"metadata", "tag"} | {"expected_bucket_owner", "request_payer", "s3_client"}
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]*")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -100,7 +128,9 @@ _VISIBLE = re.compile(r"[!-~]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _PREFIX = re.compile(r"[A-Za-z0-9\-_.=+@,~/]{1,700}")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?")
+_DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
+)
 
 
 def parse_size(text: str | int) -> int:
@@ -114,7 +144,7 @@ def parse_size(text: str | int) -> int:
 
 
 def parse_duration(text: str | float) -> float:
-    """Seconds from `2`, `2s`, `1m30s`, `500ms`, `1h`. Raises ValueError."""
+    """Seconds from `2`, `2s`, `1m30s`, `500ms`, `1h`, `1d`. Raises ValueError."""
     if isinstance(text, (int, float)):
         return float(text)
     stripped = text.strip()
@@ -122,17 +152,33 @@ def parse_duration(text: str | float) -> float:
         return float(stripped)
     match = _DURATION.fullmatch(stripped)
     if match is None or not stripped:
-        raise ValueError(f"{text!r} is not a duration; write it as 2, 2s, 1m30s or 500ms")
-    hours, minutes, seconds, millis = (float(group) if group else 0.0 for group in match.groups())
-    return hours * 3600 + minutes * 60 + seconds + millis / 1000
+        raise ValueError(f"{text!r} is not a duration; write it as 2, 2s, 1m30s, 500ms, 1h or 1d")
+    days, hours, minutes, seconds, millis = (float(group) if group else 0.0 for group in match.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
+
+
+def as_typed(option: str, value: Any) -> str:
+    """A value as a person would type it: `8MiB`, `5m`; the same to `Config.of`."""
+    if option in _SIZES and isinstance(value, int) and value:
+        unit = next(unit for unit in ("TiB", "GiB", "MiB", "KiB", "") if not value % _UNITS[unit.upper()])
+        return f"{value // _UNITS[unit.upper()]}{unit}"
+    if option in _DURATIONS and isinstance(value, (int, float)) and 0 < value * 1000 == round(value * 1000):
+        text, left = "", round(value * 1000)
+        for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+            text += f"{left // length}{unit}" if left >= length else ""
+            left %= length
+        return text
+    return str(value)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
     """The number and the count from `0/4`. Raises ValueError."""
     match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError(f"{text!r} is no shard; write it as i/n, such as 0/4, 1/4, 2/4 and 3/4 for four machines")
+        raise ValueError(f"{text!r} is no shard; write it as I/N, such as 0/4, 1/4, 2/4 and 3/4 for four machines")
     number, count = int(match[1]), int(match[2])
+    if not count:
+        raise ValueError(f"{text!r} is no shard: N must be at least 1, and I is counted from 0, such as 0/1")
     if not number < count:
         raise ValueError(
             f"there is no shard {number} of {count}; they count from 0, so the last one is {count - 1}/{count}"
@@ -197,6 +243,20 @@ class Config:
     on_null: str = "skip"
     allow_collisions: bool = False
     if_exists: str = "overwrite"
+    compress: str = "none"
+    compress_level: int | None = None
+    # transform
+    transform: Function | None = None
+    executor: str = "auto"
+    executor_workers: int | None = None
+    transform_timeout: float = 60.0
+    # packs
+    pack: str | None = None
+    pack_rows: int | None = None
+    pack_bytes: int | None = None
+    pack_by: tuple[str, ...] = ()
+    pack_index: bool = False
+    pack_member: str | None = None
     # flow
     concurrency: int | None = None
     max_concurrency: int | None = None
@@ -248,6 +308,8 @@ class Config:
             )
         if self.table is not None and self.query is not None:
             raise _usage("query", "cannot be combined with --table", "give one of them")
+        if self.query is not None and not self.query.strip():
+            raise _usage("query", "is empty", "give a SELECT, and the columns that identify a row of it with --key")
         if self.query is not None and self.key is None:
             raise _usage(
                 "query",
@@ -285,7 +347,8 @@ class Config:
             raise _usage(
                 "body",
                 f"{self.body!r} is not a column's name",
-                'name one column as in SQL, lo:COLUMN for large objects, or "row" for the row as JSON',
+                _as_name(str(self.body))
+                or 'name one column as in SQL, lo:COLUMN for large objects, or "row" for the row as JSON',
             ) from None
         if self.ca_bundle is not None and not Path(self.ca_bundle).is_file():
             raise _usage("ca_bundle", f"there is no file {self.ca_bundle}")
@@ -293,6 +356,8 @@ class Config:
         self._validate_flow()
         self._validate_choices()
         self._validate_object()
+        self._validate_transform()
+        self._validate_packs()
 
     def _validate_incremental(self) -> None:
         try:
@@ -311,6 +376,49 @@ class Config:
             raise _usage("lag", "has no meaning without --incremental", "give --incremental COLUMN, or leave it out")
         if self.lag is not None and not 0 <= self.lag < math.inf:
             raise _usage("lag", "must not be negative")
+
+    def _validate_transform(self) -> None:
+        if self.compress_level is not None:
+            if self.compress == "none":
+                raise _usage("compress_level", "has no meaning without --compress", "add --compress gzip or zstd")
+            least, most = COMPRESSION_LEVELS[self.compress]
+            if not least <= self.compress_level <= most:
+                raise _usage("compress_level", f"must be from {least} to {most} with --compress {self.compress}")
+        if self.transform is None:
+            for option in ("executor", "executor_workers", "transform_timeout"):
+                if getattr(self, option) != Config.__dataclass_fields__[option].default:
+                    raise _usage(option, "has no meaning without --transform", "give --transform module:function")
+        if self.executor_workers is not None and not 1 <= self.executor_workers <= MAX_WORKERS:
+            raise _usage("executor_workers", f"must be from 1 to {MAX_WORKERS}")
+        if not 0 < self.transform_timeout < math.inf:
+            raise _usage("transform_timeout", "must be more than 0")
+
+    def _validate_packs(self) -> None:
+        if self.pack is None:
+            for option in ("pack_rows", "pack_bytes", "pack_by", "pack_index", "pack_member"):
+                if getattr(self, option):
+                    raise _usage(option, "has no meaning without --pack", f"add --pack {'|'.join(PACKS)}")
+            return
+        for option in ("pack_rows", "pack_bytes"):
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise _usage(option, "must be at least 1")
+        if self.pack_member is not None and self.pack != "tar":
+            raise _usage("pack_member", "only tar has members with names", "leave it out")
+        if self.pack_index and self.pack == "parquet":
+            raise _usage("pack_index", "no row of a Parquet file can be read by itself", "leave it out")
+        if self.pack == "csv" and (self.transform is not None or self.body_column is not None):
+            raise _usage("pack", "csv has the columns of rows", "leave --body and --transform out, or pack as ndjson")
+        if self.pack == "parquet" and (self.transform is not None or self.body_column is not None):
+            raise _usage(
+                "pack", "parquet has the columns of rows", "leave --body and --transform out, or pack as ndjson"
+            )
+        if self.readers > 1:
+            raise _usage(
+                "readers",
+                "packs are cut in the order of the key, by one reader",
+                "leave it out: making packs takes longer than reading; or copy parts of the table with --shard",
+            )
 
     def _validate_flow(self) -> None:
         for option in ("concurrency", "max_concurrency"):
@@ -348,6 +456,9 @@ class Config:
             "sse": SSE,
             "acl": ACLS,
             "checksum": CHECKSUMS,
+            "compress": COMPRESSIONS,
+            "executor": EXECUTORS,
+            "pack": PACKS,
         }
         for option, allowed in choices.items():
             value = getattr(self, option)
@@ -377,6 +488,24 @@ class Config:
                         "a file keeps nothing but its bytes",
                         f"leave it out with file:, {environment(option)} in the environment too",
                     )
+        if self.to.startswith("python:"):
+            self._validate_target()
+
+    def _validate_target(self) -> None:
+        """Refuse what a user's own sink is not told, or cannot be asked."""
+        for option in ("storage_class", "sse", "sse_kms_key_id", "acl", "checksum"):
+            if getattr(self, option) is not None:
+                raise _usage(
+                    option,
+                    "a python: sink is given the object's key, body and headers, and does this itself",
+                    f"leave it out with python:, {environment(option)} in the environment too",
+                )
+        if self.if_exists != "overwrite":
+            raise _usage(
+                "if_exists",
+                "nobody knows which objects a python: sink holds",
+                "leave it out with python:; its put may look for itself",
+            )
 
     def stored_with_object(self) -> dict[str, Any]:
         """What is stored with every object beside its key and body, by option; None for what was not asked for.
@@ -385,6 +514,17 @@ class Config:
         """
         found = {option: getattr(self, option) for option in OBJECT_OPTIONS}
         return {option: dict(value) or None if isinstance(value, tuple) else value for option, value in found.items()}
+
+    def made_of_rows(self) -> dict[str, Any]:
+        """What happens to rows before they are objects, by option; only what was asked for."""
+        found: dict[str, Any] = {"transform": self.transform_name}
+        if self.compress != "none":
+            found |= {"compress": self.compress, "compress_level": self.compress_level}
+        if self.pack is not None:
+            rows, size = self.pack_limits
+            found |= {"pack": self.pack, "pack_rows": rows, "pack_bytes": size, "pack_by": list(self.pack_by) or None}
+            found |= {"pack_index": self.pack_index or None, "pack_member": self.pack_member}
+        return {option: value for option, value in found.items() if value is not None}
 
     def kept(self) -> dict[str, Any]:
         """What was asked for, as checkpoints and dead letters keep it: every option that has not its default, as JSON.
@@ -397,6 +537,8 @@ class Config:
             value = getattr(self, entry.name)
             if entry.name not in UNKEPT and value != entry.default:
                 found[entry.name] = list(value) if isinstance(value, tuple) else value
+        if self.transform is not None:
+            found["transform"] = self.transform_name
         for option in {"metadata", "tag"} & found.keys():
             found[option] = [f"{name}={template}" for name, template in found[option]]
         return found
@@ -405,6 +547,21 @@ class Config:
         """The name that the state lies under, for a job that reads `source`; a shard has a state of its own."""
         name = self.name or source
         return name if self.shard is None else f"{name}.{'-of-'.join(self.shard.split('/'))}"
+
+    @property
+    def transform_name(self) -> str | None:
+        """The user's function as state and messages call it: `package.module:function`."""
+        if self.transform is None or isinstance(self.transform, str):
+            return self.transform
+        name = getattr(self.transform, "__qualname__", type(self.transform).__qualname__)
+        return f"{getattr(self.transform, '__module__', '?')}:{name}"
+
+    @property
+    def pack_limits(self) -> tuple[int | None, int | None]:
+        """The most rows and bytes of a pack; where one of them is given, only that one counts."""
+        if self.pack_rows is None and self.pack_bytes is None:
+            return PACK_ROWS, PACK_BYTES
+        return self.pack_rows, self.pack_bytes
 
     @property
     def is_trial(self) -> bool:
@@ -520,7 +677,19 @@ def _nearest(value: object, allowed: Sequence[str]) -> str | None:
     return f"did you mean {folded[near[0]]}?" if near else None
 
 
+def _as_name(text: str) -> str | None:
+    """A hint for a text that would be a column's name in double quotes; None where it would be none."""
+    prefix = LARGE_OBJECT if text.startswith(LARGE_OBJECT) else ""
+    name = text.removeprefix(prefix).strip()
+    if not name or '"' in name:
+        return None
+    typed = f'{prefix}"{name}"'
+    return f"if that is a column's name, it needs double quotes: --body {shlex.quote(typed)}"
+
+
 def _usage(option: str, message: str, hint: str | None = None) -> UsageError:
+    if message.startswith(("must ", "is empty", "cannot be ", "has no meaning", "names no ")):
+        message = f"{flag(option)} {message}"
     return UsageError("read flags", flag(option), message, hint)
 
 
@@ -534,16 +703,16 @@ def _parsed(option: str, value: Any) -> Any:
             raise ValueError("it is not valid UTF-8") from None
     if option in _TEXTS and not isinstance(value, str):
         raise ValueError(f"{value!r} is not text")
-    if option in ("memory", "max_bandwidth"):
+    if option in _SIZES:
         return parse_size(value)
     if option == "max_rate":
         try:
             return float(value)
         except (TypeError, ValueError):
             raise ValueError(f"{value!r} is not a number of requests a second") from None
-    if option in ("attempt_timeout", "drain_timeout", "lag"):
+    if option in _DURATIONS:
         return parse_duration(value)
-    if option == "key":
+    if option in ("key", "pack_by"):
         return parse_identifiers(value) if isinstance(value, str) else tuple(value)
     if option in ("metadata", "tag"):
         return _pairs(value)
@@ -553,7 +722,9 @@ def _parsed(option: str, value: Any) -> Any:
         return None
     if option == "shard":
         return "{}/{}".format(*parse_shard(value))
-    if option in ("page_size", "readers", "limit", "concurrency", "max_concurrency", "max_attempts", "max_failures"):
+    if option == "transform" and not callable(value) and not isinstance(value, str):
+        raise ValueError(f"{value!r} is no function, and no text such as package.module:function")
+    if option in _NUMBERS:
         try:
             return int(value)
         except (TypeError, ValueError):

@@ -23,7 +23,8 @@ class Planned:
 class Progress:
     """Where a run stands, a few times a second. `seconds` since reading began; `memory` in bytes held.
 
-    `limit` requests may be in flight, for the `reason` given.
+    `limit` requests may be in flight, for the `reason` given. `lag` is by how many seconds the event loop was late at worst
+    since the event before.
     """
 
     counts: Counts
@@ -35,6 +36,7 @@ class Progress:
     throttled: int
     memory: int
     reason: str = ""
+    lag: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +86,12 @@ class Finished:
     report: Report
 
 
-Event = Planned | Progress | Waiting | Listing | RowFailed | Notice | Draining | Finished
+@dataclass(frozen=True, slots=True)
+class OfJob:
+    """An event of one job, where there are several. `label` is its name."""
+
+    label: str
+    event: Event
+
+
+Event = Planned | Progress | Waiting | Listing | RowFailed | Notice | Draining | Finished | OfJob

@@ -9,11 +9,12 @@ import asyncio
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from asyncup.checkpoints.places import Entry
 from asyncup.commandline import command_line
-from asyncup.config import OBJECT_OPTIONS, Config, parse_shard
+from asyncup.config import OBJECT_OPTIONS, Config, parse_shard, parse_state
 from asyncup.errors import AsyncupError, SourceRefused
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Checkpoint
@@ -86,12 +87,14 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What `asyncup status` found in `state`."""
+    """What `asyncup status` found in `state`. `folder` is its whole path, where it is one; `is_there`: whether there is one."""
 
     state: str
     standings: Sequence[Standing] = ()
     error: AsyncupError | None = None
     signal: int | None = None
+    folder: str | None = None
+    is_there: bool = True
 
     @property
     def status(self) -> str:
@@ -144,7 +147,11 @@ async def overview(state: str, access: Access, on_waiting: Callable[[AsyncupErro
         if checkpoint is not None and checkpoint.finished and standing.dead_letters is not None:
             standing = replace(standing, command=shlex.join(["asyncup", "retry", standing.dead_letters]))
         standings.append(standing)
-    return Overview(state, standings, next((entry.error for entry in entries if entry.error is not None), None))
+    place, error = parse_state(state), next((entry.error for entry in entries if entry.error is not None), None)
+    if place.kind != "folder":
+        return Overview(state, standings, error)
+    folder = await asyncio.to_thread(lambda: Path(place.place).absolute())
+    return Overview(state, standings, error, folder=str(folder), is_there=await asyncio.to_thread(folder.is_dir))
 
 
 async def _left(checkpoint: Checkpoint, access: Access) -> int | None:

@@ -14,12 +14,16 @@ PRICED_FOR = "S3 Standard, us-east-1"
 DOLLARS_PER_1000_PUTS = 0.005
 DOLLARS_PER_1000_GETS = 0.0004
 DOLLARS_PER_GB_MONTH = 0.023
+#: A GB on the bill (https://aws.amazon.com/s3/faqs/, "How will I be charged and billed for my use of Amazon S3?").
+BILLED_GB = 1 << 30
 
 #: Writes a second that each partition of a bucket takes, at least.
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
 PREFIX_RATE = 3_500
 #: Objects of 2 KB a second that one core sent to a server on the same machine; the README says how that was measured.
 CORE_RATE, CORE_MEASURED = 16_500, "2026-11-21"
+#: Bytes a second that no machine sends more of, as far as a plan is concerned, and what a rate is called that it bounds.
+NETWORK_BYTES, NETWORK = 1_250_000_000, "a network of 10 Gbit/s"
 #: Entries of one page of a listing (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
 LISTED_TOGETHER = 1_000
 
@@ -79,7 +83,9 @@ class Rate:
 
 
 def times_at(objects: int, size: int | None, *, max_rate: float | None, max_bandwidth: int | None) -> tuple[Rate, ...]:
-    """The time at several rates, the slowest first. Where `--max-rate` or `--max-bandwidth` allow less, theirs is the last."""
+    """The time at several rates, the slowest first. Where `--max-rate`, `--max-bandwidth` or a network allow less, theirs is
+    the last.
+    """
     if not objects:
         return ()
     rates: list[tuple[float, str]] = [
@@ -91,6 +97,8 @@ def times_at(objects: int, size: int | None, *, max_rate: float | None, max_band
     bounds = [] if max_rate is None else [(max_rate, "--max-rate")]
     if max_bandwidth is not None and size:
         bounds.append((max_bandwidth * objects / size, "--max-bandwidth"))
+    if size and rates[-1][0] * size > NETWORK_BYTES * objects:
+        bounds.append((NETWORK_BYTES * objects / size, NETWORK))
     if bounds:
         least = min(bounds)
         rates = [*(one for one in rates if one[0] < least[0]), least]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from asyncup.errors import AsyncupError
 from asyncup.model import Counts, Key
@@ -12,6 +13,7 @@ COMPLETE = "complete"
 PARTIAL = "partial"
 INTERRUPTED = "interrupted"
 ABORTED = "aborted"
+_WORST_FIRST = (ABORTED, INTERRUPTED, PARTIAL)
 
 #: Version of the JSON summary's shape.
 SUMMARY_VERSION = 1
@@ -27,10 +29,21 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Lag:
+    """By how many milliseconds the event loop was late: what 99 of a hundred looks did not exceed, and the worst."""
+
+    p99: float = 0.0
+    max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class JobReport:
     """One job's part of a run. `counts` is what this run settled; `settled_before` what earlier runs did.
 
     `limit` is the number in flight that was found or asked for, `peak` the most there were, `level` says why it is so.
+    `configured` are the words that say to another command which job of a configuration file it is. `restarted`: the command
+    was told to start over.
+    `skips` are the reasons for which rows may be skipped.
     A retry says in `retried` whose rows it sent, and in `gone` how many of those were not in the database any more.
     """
 
@@ -42,6 +55,7 @@ class JobReport:
     throttled: int = 0
     seconds: float = 0.0
     latency: Latency = field(default_factory=Latency)
+    lag: Lag = field(default_factory=Lag)
     limit: int = 0
     peak: int = 0
     resumed: bool = False
@@ -50,10 +64,14 @@ class JobReport:
     dead_letters: str | None = None
     error: AsyncupError | None = None
     priced: bool = False
+    counted: str = "objects"
     destination: str = ""
     retried: str | None = None
     gone: int = 0
     level: str = ""
+    configured: tuple[str, ...] = ()
+    restarted: bool = False
+    skips: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -69,11 +87,57 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. `job` is None when it ended before a job was resolved; `signal` is the one that interrupted it."""
+    """A whole run. `job` is None when it ended before a job was resolved; `signal` is the one that interrupted it.
+
+    Where several jobs ran, they are in `jobs`, and `job` is the sum of them; `again` is the command for those that are not
+    complete.
+    """
 
     job: JobReport | None = None
     error: AsyncupError | None = None
     signal: int | None = None
+    jobs: tuple[JobReport, ...] = ()
+    again: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        jobs: Sequence[JobReport],
+        *,
+        seconds: float,
+        latency: Latency,
+        most: int,
+        peak: int,
+        signal: int | None = None,
+    ) -> Report:
+        """Several jobs, in `seconds` altogether, with `peak` of `most` in flight together."""
+        errors = [job.error for job in jobs if job.error is not None]
+        total = JobReport(
+            name="",
+            status=next((status for status in _WORST_FIRST if any(job.status == status for job in jobs)), COMPLETE),
+            counts=sum((job.counts for job in jobs), Counts()),
+            attempts=sum(job.attempts for job in jobs),
+            retries=sum(job.retries for job in jobs),
+            throttled=sum(job.throttled for job in jobs),
+            seconds=seconds,
+            latency=latency,
+            lag=Lag(max((job.lag.p99 for job in jobs), default=0.0), max((job.lag.max for job in jobs), default=0.0)),
+            limit=min(most, sum(job.limit for job in jobs)),
+            peak=peak,
+            resumed=any(job.resumed for job in jobs),
+            settled_before=sum(job.settled_before for job in jobs),
+            checkpoint=_one_of(job.checkpoint for job in jobs),
+            dead_letters=_one_of(job.dead_letters for job in jobs),
+            error=errors[0] if errors else None,
+            priced=any(job.priced for job in jobs),
+            counted="rows" if any(job.counted == "rows" for job in jobs) else "objects",
+        )
+        return cls(total, total.error, signal, tuple(jobs))
+
+    @property
+    def parts(self) -> tuple[JobReport, ...]:
+        """Each job that was begun."""
+        return self.jobs or (() if self.job is None else (self.job,))
 
     @property
     def status(self) -> str:
@@ -91,7 +155,10 @@ class Report:
         if self.status == INTERRUPTED and self.signal is not None:
             return 128 + self.signal
         sent = self.job is not None and self.job.counts.put > 0
-        return 2 if self.error is not None and self.error.needs_configuration and not sent else 1
+        errors: Sequence[AsyncupError | None]
+        errors = [job.error for job in self.parts if job.error is not None] or [self.error]
+        refused = all(error is not None and error.needs_configuration for error in errors)
+        return 2 if refused and not sent else 1
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--output json` prints; every field is there in every outcome."""
@@ -99,8 +166,14 @@ class Report:
         return {
             "version": SUMMARY_VERSION,
             **_summary(job),
-            "jobs": [] if self.job is None else [self.job.to_json()],
+            "jobs": [job.to_json() for job in self.parts],
         }
+
+
+def _one_of(values: Iterable[str | None]) -> str | None:
+    """The one value that there is; None where there are several."""
+    found = {value for value in values if value is not None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _summary(job: JobReport) -> dict[str, Any]:
@@ -118,6 +191,7 @@ def _summary(job: JobReport) -> dict[str, Any]:
         "seconds": round(job.seconds, 3),
         "objects_per_second": round(counts.put / job.seconds, 1) if job.seconds else 0.0,
         "latency_ms": {"p50": job.latency.p50, "p95": job.latency.p95, "p99": job.latency.p99},
+        "loop_lag_ms": {"p99": job.lag.p99, "max": job.lag.max},
         "concurrency": {"limit": job.limit, "peak": job.peak},
         "resumed": job.resumed,
         "checkpoint": job.checkpoint,
@@ -207,3 +281,64 @@ class Verdict:
             "differences": [difference.to_json() for difference in self.differences],
             "error": None if self.error is None else error_to_json(self.error),
         }
+
+
+class Ending(Protocol):
+    """What one job of a command came to."""
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def exit_code(self) -> int: ...
+
+    @property
+    def error(self) -> AsyncupError | None: ...
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+E = TypeVar("E", bound=Ending)
+
+
+@dataclass(frozen=True, slots=True)
+class Several(Generic[E]):
+    """What each of several jobs came to, by its name. The worst of them says what all came to.
+
+    `worst` are exit codes, the worst first; an interruption is worse than all of them. `sums` are fields to add up.
+    """
+
+    parts: tuple[tuple[str, E], ...]
+    worst: tuple[int, ...]
+    sums: tuple[str, ...] = ()
+
+    @property
+    def _leading(self) -> E:
+        def rank(part: E) -> int:
+            code = part.exit_code
+            return -1 if code >= 128 else self.worst.index(code) if code in self.worst else len(self.worst)
+
+        return min((part for _, part in self.parts), key=rank)
+
+    @property
+    def status(self) -> str:
+        return self._leading.status
+
+    @property
+    def exit_code(self) -> int:
+        return self._leading.exit_code
+
+    @property
+    def error(self) -> AsyncupError | None:
+        """The first one."""
+        return next((part.error for _, part in self.parts if part.error is not None), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `--output json` prints: sums, and each job under its name."""
+        jobs = [{"name": name, **part.to_json()} for name, part in self.parts]
+        found: dict[str, Any] = {"version": SUMMARY_VERSION, "status": self.status}
+        found |= {name: sum(job[name] for job in jobs) for name in self.sums}
+        if "differences" in jobs[0]:
+            all_ = [{"job": job["name"], **one} for job in jobs for one in job["differences"]]
+            found["differences"] = all_[:DIFFERENCES]
+        return {**found, "error": None if self.error is None else error_to_json(self.error), "jobs": jobs}

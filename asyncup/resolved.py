@@ -23,6 +23,7 @@ class Plan:
         settled_before: rows that earlier runs of this checkpoint settled.
         fingerprint: what must not change between runs that share a checkpoint.
         checkpoint: where the state is kept, None when the run leaves none.
+        counted: what `put` counts, as people say it: objects, or rows where many are packed into one.
         priced: whether the destination bills requests as AWS does.
     """
 
@@ -36,6 +37,7 @@ class Plan:
     fingerprint: dict[str, Any]
     checkpoint: str | None
     priced: bool = False
+    counted: str = "objects"
 
 
 def fingerprint_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -44,5 +46,16 @@ def fingerprint_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str
     for field in sorted(old.keys() | new.keys()):
         before, after = old.get(field), new.get(field)
         if before != after:
-            lines.append(f"{field}: was {before!r}, is {after!r}")
+            lines.append(f"{field}: was {_said(before)}, is {_said(after)}")
     return lines
+
+
+def _said(value: Any) -> str:
+    """A value of a fingerprint, for people."""
+    if value is None:
+        return "not given"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={text}" for name, text in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "given" if value is True else f"'{value}'"

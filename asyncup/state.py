@@ -27,7 +27,7 @@ from asyncup.flow.ending import to_its_end
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Retrier
 from asyncup.model import Checkpoint, Counts, timestamp
-from asyncup.names import parse_qualified
+from asyncup.names import parse_qualified, written
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease
 from asyncup.resolved import fingerprint_difference
 
@@ -173,6 +173,8 @@ async def open_state(request: StateRequest, fingerprint: dict[str, Any], *, resu
             await held.checkpoints.forget()  # its dead letters go with this run's
             found = None
     checkpoint = to_go_on_from(found, request.name, fingerprint, has_key=config.key is not None)
+    if (notice := first_increment(found, fingerprint)) is not None:
+        request.say(notice)
     job = {"name": request.state_name, **checkpoint.fingerprint, "options": config.kept()}
     if config.dead_letters is not None or held.letters is None:
         path = Path(config.dead_letters) if config.dead_letters is not None else held.letters_file
@@ -344,6 +346,7 @@ def check_finished(found: Checkpoint) -> None:
     Raises:
         StateRefused: there is.
     """
+    _check_increments(found)
     if not found.finished:
         raise StateRefused(
             "resume",
@@ -351,6 +354,29 @@ def check_finished(found: Checkpoint) -> None:
             "there is an unfinished checkpoint, and a run of this kind cannot go on from one",
             "finish it first with the flags of the run before, or give --restart to start over, or another --name",
         )
+
+
+def _check_increments(found: Checkpoint) -> None:
+    """See that a full run does not take the place of increments that have come to their end.
+
+    Raises:
+        StateRefused: it would.
+    """
+    column = found.fingerprint.get("incremental")
+    if found.finished and column is not None:
+        raise StateRefused(
+            "resume",
+            found.name,
+            f"it has the checkpoint of runs with --incremental {written(column)}, and a full run would forget how far they have come",
+            f"give --incremental {written(column)} to go on behind them, --restart to forget them, or this run a --name of its own",
+        )
+
+
+def first_increment(found: Checkpoint | None, fingerprint: dict[str, Any]) -> str | None:
+    """What is to be said of an incremental run behind full ones, which pin no bounds; None where it is no such run."""
+    if found is None or not found.finished or "incremental" not in fingerprint or "incremental" in found.fingerprint:
+        return None
+    return "the runs before this one were full ones, and kept no bounds: this one reads everything once, those behind it what is new"
 
 
 def to_go_on_from(
@@ -366,7 +392,9 @@ def to_go_on_from(
         StateRefused: another configuration wrote it.
     """
     is_incremental = "incremental" in fingerprint
-    if found is None or (found.finished and not is_incremental):  # a finished one starts a new full run
+    if found is not None and not is_incremental:
+        _check_increments(found)
+    if found is None or (found.finished and "incremental" not in found.fingerprint):  # everything is read anew
         return Checkpoint(name, fingerprint, None, Counts(), False, timestamp(), timestamp())
     differences = fingerprint_difference(found.fingerprint, fingerprint)
     before, key = found.fingerprint.get("key", []), fingerprint["key"]

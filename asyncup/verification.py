@@ -41,6 +41,8 @@ async def verify(config: Config, observer: Observer, interrupt: Interrupt, *, de
 class Verification(Job):
     """A job that compares. A row that fails is a difference; it is shown at the end, not when it is met."""
 
+    compares = True
+
     def __init__(self, config: Config, observer: Observer, interrupt: Interrupt, *, deep: bool) -> None:
         # there is no level to find: to compare costs less than to read, unless every object is downloaded
         concurrency = config.concurrency or min(CONCURRENCY, config.max_concurrency or CONCURRENCY)
@@ -92,6 +94,10 @@ class Verification(Job):
         if destination.kind == "null":
             raise UsageError(
                 "read flags", "--to", "null: keeps nothing that rows could be compared with", "give the job's own --to"
+            )
+        if destination.kind == "python":
+            raise UsageError(
+                "read flags", "--to", "nobody knows which objects a python: sink holds", "compare them where they are"
             )
         if destination.kind == "s3":
             await super()._open_sink(destination)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio.constants
+import gc
 import itertools
 import json
 import os
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +27,16 @@ from asyncup.embedded.s3 import EmbeddedS3, embedded_s3
 if TYPE_CHECKING:
     from tests.moto_server import MotoBucket, MotoServer
 
+# Of whoever makes a callback asyncio's debug mode keeps ten frames, of whoever makes a future or a task all of them: that
+# takes up to half of the time of busy tests. One frame tells as much.
+_extract = traceback.StackSummary.extract
+traceback.StackSummary.extract = lambda frames, limit=None, **given: _extract(frames, limit=limit or 1, **given)
+asyncio.constants.DEBUG_STACK_DEPTH = 1
+
 _numbers = itertools.count(1)
+#: Folders of the S3 server that are there before it starts are its buckets; more than the tests of one process use.
+_BUCKETS = 500
+_buckets = iter(range(_BUCKETS))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "soak" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="long; only with --soak"))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: without it a collection, which many tests ask for, takes a tenth of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +69,7 @@ def no_foreign_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
             "lines",
         ):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # a program that is started finds itself compiled
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
@@ -87,6 +106,8 @@ def postgres(servers_folder: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def s3(servers_folder: Path) -> Iterator[EmbeddedS3]:
+    for number in range(_BUCKETS):
+        (servers_folder / "s3" / f"bucket-{number}").mkdir(parents=True)
     with embedded_s3(servers_folder / "s3") as server:
         yield server
 
@@ -125,7 +146,7 @@ class Database:
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[Database]:
     name = f"test_{next(_numbers)}"
-    postgres.psql(f"CREATE DATABASE {name}")
+    postgres.psql(f"CREATE DATABASE {name} STRATEGY file_copy")  # half the work of logging every block
     yield Database(postgres, name)
     postgres.psql(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -151,9 +172,7 @@ class Bucket:
 
 @pytest.fixture
 def bucket(s3: EmbeddedS3) -> Bucket:
-    name = f"bucket-{next(_numbers)}"
-    s3.make_bucket(name)
-    return Bucket(s3, name)
+    return Bucket(s3, f"bucket-{next(_buckets)}")
 
 
 @dataclass

@@ -103,7 +103,13 @@ class StateFolder:
         except OSError as exc:
             hint = "give the place that a run had as --state: a folder, s3://bucket/prefix or postgres:schema.table"
             raise StateRefused("read state", str(self.path), exc.strerror or str(exc), hint) from exc
-        return [self._entry(path) for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
+        saved = [path for path in paths if path.suffix == ".json" and not path.name.startswith(".")]
+        begun = [path for path in paths if path.suffix == ".lock" and path.with_suffix(".json") not in saved]
+        held = [self._held(path) for path in begun]
+        return sorted(
+            [*map(self._entry, saved), *(entry for entry in held if entry.holder is not None)],
+            key=lambda entry: entry.location,
+        )
 
     def look(self, name: str) -> Entry:
         """What is here of a job, whether or not anything was saved. Nothing is made.
@@ -122,6 +128,11 @@ class StateFolder:
             return self._entry(path)
         letters = str(self.file(name, ".dead-letters.jsonl"))
         return Entry(name, str(path), letters, holder=_holder(self.file(name, ".lock")))
+
+    def _held(self, lock: Path) -> Entry:
+        """What there is of a job by its lock alone."""
+        letters = str(lock.with_suffix(".dead-letters.jsonl"))
+        return Entry(unquote(lock.stem), str(lock.with_suffix(".json")), letters, holder=_holder(lock))
 
     def _entry(self, path: Path) -> Entry:
         name, letters = unquote(path.stem), str(path.with_suffix(".dead-letters.jsonl"))
@@ -219,9 +230,10 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
         OSError: it cannot be opened, or is no file.
     """
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), mode)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
         os.close(descriptor)
-        raise OSError(NO_FILE)
+        raise OSError("it is a folder" if stat.S_ISDIR(kind) else NO_FILE)
     return descriptor
 
 

@@ -65,7 +65,13 @@ class LetterFile:
         except OSError as exc:
             reason = f"it cannot be read: {exc.strerror or exc}"
             raise StateRefused("open dead letters", location, reason, _NAMED) from exc
-        return cls.of(location, file)
+        try:
+            return cls.of(location, file)
+        except StateRefused as refused:
+            beside = path.with_suffix(".dead-letters.jsonl")
+            if path.suffix == ".json" and beside.exists():
+                refused.hint = f"a checkpoint is no such file; the rows that failed are in {beside}"
+            raise
 
     @classmethod
     def of(cls, location: str, file: BinaryIO) -> LetterFile:

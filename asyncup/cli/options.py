@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar
+
+from asyncup.config import Config, environment
 
 Command = TypeVar("Command", bound=Callable[..., int])
 
@@ -30,3 +35,14 @@ def shares(owner: Callable[..., Any], names: Sequence[str]) -> Callable[[Command
 def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """What a function takes. Its annotations are compiled texts: to look at them once costs a millisecond at every start."""
     return inspect.signature(function, eval_str=True).parameters
+
+
+def misspelt(names: Collection[str]) -> list[str]:
+    """What to say of variables that are almost those of an option: of a job's, or of `names`."""
+    known = {environment(name) for name in {*names, *(entry.name for entry in fields(Config))}}
+    found = []
+    for variable in sorted(os.environ):
+        if variable.startswith("ASYNCUP_") and variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1, cutoff=0.8)
+            found += [f"warning: there is no variable {variable}; did you mean {near[0]}?"] if near else []
+    return found

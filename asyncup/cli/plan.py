@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from inspect import signature
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from asyncup.cli import sync
+from asyncup.cli.jobs import ChosenJob, Stage, choose, in_turn, typed
 from asyncup.cli.options import shares
-from asyncup.config import Config
+from asyncup.commandline import command_line
 from asyncup.errors import AsyncupError
 
 if TYPE_CHECKING:
+    from asyncup.cli.presentation import View
+    from asyncup.flow.interrupt import Interrupt
     from asyncup.preflight import Preflight
 
-HELP = """Show what a sync would do, and whether it would run: nothing is sent, and nothing is written.
-
-Takes the flags of the sync. Resolves the source, the key and the index that serves it, reads a few rows and renders \
+HELP = """Takes the flags of the sync, and the names of jobs. Resolves the source, the key and the index that serves it, reads a few rows and renders \
 them, asks for permissions on both sides, looks for a checkpoint to go on from, and reckons requests, price and time. \
 Numbers of rows and bytes are estimates.
 
@@ -23,25 +24,35 @@ Exit codes: 0 it would run; 1 a server cannot be reached; 2 it would be refused,
 130 and 143 interrupted."""
 
 
-@shares(sync.sync, tuple(signature(sync.sync).parameters))
+@shares(sync.sync, sync.OF_JOBS)
 def plan(**options: Any) -> int:
-    def prepare() -> sync.Run:
-        config = Config.of(**sync.given(options))
+    def prepare(stage: Stage) -> sync.Run:
+        given = sync.given(options)
+        chosen = choose(options, given, stage)
         from asyncup.planning import planning
+        from asyncup.preflight import Preflight
+        from asyncup.report import Several
 
-        return lambda view, interrupt: planning.plan(config, view, interrupt)
+        async def one(job: ChosenJob, view: View, interrupt: Interrupt) -> Preflight:
+            found = await planning.plan(job.config, view, interrupt)
+            for reason in found.reasons:
+                job.explain(reason)
+            if job.name is None or found.command is None:
+                return found
+            return replace(found, command=command_line("sync", typed(given, options["config"], anew=True), (job.name,)))
+
+        if (only := chosen.only) is not None:
+            return lambda view, interrupt: one(only, view, interrupt)
+
+        async def every(view: View, interrupt: Interrupt) -> Several[Preflight]:
+            found = await in_turn(chosen, one, lambda signum: Preflight(signal=signum), view, interrupt)
+            return Several(tuple(found), worst=(2, 1))
+
+        return every
 
     def failed(error: AsyncupError) -> Preflight:
         from asyncup.preflight import Preflight
 
         return Preflight(reasons=(error,))
 
-    return sync.present(
-        prepare,
-        options["dsn"],
-        output=options["output"],
-        progress=options["progress"],
-        verbosity=options["verbose"],
-        quiet=options["quiet"],
-        failed=failed,
-    )
+    return sync.present(prepare, options, failed)

@@ -6,19 +6,20 @@ import os
 import shutil
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
 from asyncup.console.plain import PlainView
 from asyncup.console.preflight import preflight_lines
 from asyncup.console.summary import error_text, gone_line, json_summary, summary_lines
-from asyncup.console.text import Redactor
+from asyncup.console.text import Redactor, shown
 from asyncup.console.verdict import verdict_lines
 from asyncup.events import Event
 from asyncup.preflight import Preflight
-from asyncup.report import Report, Verdict
+from asyncup.report import Report, Several, Verdict
 
 #: What a command came to.
-Outcome: TypeAlias = Report | Verdict | Preflight
+Outcome: TypeAlias = Report | Verdict | Preflight | Several[Verdict] | Several[Preflight]
 
 PROGRESS = ("auto", "live", "plain", "none")
 
@@ -31,16 +32,24 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-def open_view(progress: str, redact: Redactor, *, quiet: bool) -> View:
-    """The view for `--progress`: live on a terminal that can redraw, plain lines elsewhere."""
-    if progress == "none" or quiet:
-        return PlainView(sys.stderr, redact, progress=False)
+def open_view(progress: str, redact: Redactor, *, quiet: bool, labels: Sequence[str] = ()) -> View:
+    """The view for `--progress`: live on a terminal that can redraw, plain lines elsewhere. `labels` are those of several jobs."""
+    is_shown = progress != "none" and not quiet
     capable = sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb" and not os.environ.get("CI")
-    if progress == "live" or (progress == "auto" and capable):
+    is_live = is_shown and (progress == "live" or (progress == "auto" and capable))
+    if labels:
+        if is_live:
+            from asyncup.console.livejobs import LiveJobs
+
+            return LiveJobs(sys.stderr, redact, labels)
+        from asyncup.console.jobs import PlainJobs
+
+        return PlainJobs(sys.stderr, redact, labels, progress=is_shown)
+    if is_live:
         from asyncup.console.live import LiveView
 
         return LiveView(sys.stderr, redact)
-    return PlainView(sys.stderr, redact)
+    return PlainView(sys.stderr, redact, progress=is_shown)
 
 
 def close(report: Outcome, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
@@ -61,6 +70,9 @@ def close(report: Outcome, *, json: bool, redact: Redactor, quiet: bool = False,
 
 
 def _last_words(report: Outcome) -> list[str]:
+    if isinstance(report, Several):
+        said = [(name, lines) for name, part in report.parts if (lines := _last_words(part))]
+        return [line for name, lines in said for line in (f"{shown(name)}:", *(f"  {line}" for line in lines))]
     if isinstance(report, Verdict):
         return verdict_lines(report)
     if isinstance(report, Preflight):

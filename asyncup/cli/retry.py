@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Annotated, Any
 
 import typer
 
 from asyncup.cli import sync
+from asyncup.cli.jobs import CONNECTIONS, Stage, options_of
 from asyncup.cli.options import shares
 from asyncup.config import OBJECT_OPTIONS
 
-HELP = """Send the rows of a dead-letter file again, as the database has them now.
-
-The file holds the job: what to read, where to write, what an object is. Only what the environment or flags say of \
+HELP = """The file holds the job: what to read, where to write, what an object is. Only what the environment or flags say of \
 connections is needed here; a flag that is given wins over the job's own.
 
 FILE is left as it is. Rows that fail again go to a file of their own, which can be retried too; rows that are not in \
@@ -29,7 +27,7 @@ _OF_THE_JOB = frozenset(
         *("name", "limit", "restart", "dead_letters", "allow_sort", "incremental", "lag"),
     )
 )
-OPTIONS = tuple(name for name in signature(sync.sync).parameters if name not in _OF_THE_JOB)
+OPTIONS = tuple(name for name in sync.OF_JOBS if name not in _OF_THE_JOB | {"job", "every"})
 
 
 @shares(sync.sync, OPTIONS)
@@ -50,17 +48,29 @@ def retry(
             show_default=False,
         ),
     ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            help="Take the connections of this job of the configuration file. Default: those of its \\[defaults].",
+            rich_help_panel=sync.JOBS,
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     **options: Any,
 ) -> int:
-    output, progress = options.pop("output"), options.pop("progress")
-    verbosity, quiet = options.pop("verbose"), options.pop("quiet")
-    given = {name: value for name, value in options.items() if value not in (None, False)}
+    given = {
+        name: value
+        for name, value in options.items()
+        if name not in (*sync.PRESENTATION, "config") and value not in (None, False)
+    }
     if dead_letters is not None:
         given["dead_letters"] = dead_letters
 
-    def prepare() -> sync.Run:
+    def prepare(stage: Stage) -> sync.Run:
         from asyncup import redelivery
 
-        return lambda view, interrupt: redelivery.retry(file, given, view, interrupt)
+        known = options_of({**options, "job": job}, given, stage, CONNECTIONS)
+        return lambda view, interrupt: redelivery.retry(file, known, view, interrupt)
 
-    return sync.present(prepare, options["dsn"], output=output, progress=progress, verbosity=verbosity, quiet=quiet)
+    return sync.present(prepare, options)

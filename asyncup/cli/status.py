@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import sys
 from collections.abc import Coroutine
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from asyncup.cli import sync
+from asyncup.cli.jobs import CONNECTIONS, Stage, as_job, options_of, settings_of, typed
 from asyncup.cli.options import shares
+from asyncup.commandline import command_line
 from asyncup.config import Config
 from asyncup.errors import AsyncupError, UsageError
 
@@ -18,32 +21,22 @@ if TYPE_CHECKING:
     from asyncup.console.text import Redactor
     from asyncup.overview import Overview
 
-HELP = """Show every checkpoint of a state: how far its job is, who runs it, what is left, and the command that goes on.
-
-Nothing is changed. How many rows are left is the planner's estimate, where the database can be asked.
+HELP = """Nothing is changed. How many rows are left is the planner's estimate, where the database can be asked.
 
 Exit codes: 0 everything was read; 1 a server cannot be reached; 2 only another configuration mends it, or a checkpoint \
 cannot be read; 130 and 143 interrupted."""
 
-_ACCESS = (
-    "dsn",
-    "password_command",
-    "endpoint_url",
-    "region",
-    "profile",
-    "addressing",
-    "ca_bundle",
-    "no_sign_request",
-    "attempt_timeout",
-)
+_ACCESS = tuple(name for name in CONNECTIONS if name != "password")
 
 
-@shares(sync.sync, ("state", *_ACCESS, "output", "verbose", "quiet"))
+@shares(sync.sync, ("config", "state", *_ACCESS, "output", "verbose", "quiet"))
 def status(**options: Any) -> int:
     from asyncup.console.text import Redactor
 
-    redact = Redactor(sync.secrets(options["dsn"]))
-    return _close(_look(options, redact), redact, json=options["output"] == "json", quiet=options["quiet"])
+    stage = Stage()
+    found = _look(options, stage)
+    redact = Redactor((*sync.secrets(options["dsn"]), *stage.secrets))
+    return _close(found, redact, json=options["output"] == "json", quiet=options["quiet"])
 
 
 def close_early(state: str | None, error: AsyncupError | None, signum: int | None, *, json: bool) -> int:
@@ -75,25 +68,48 @@ def _close(found: Overview, redact: Redactor, *, json: bool, quiet: bool = False
     return found.exit_code
 
 
-def _look(options: dict[str, Any], redact: Redactor) -> Overview:
+def _look(options: dict[str, Any], stage: Stage) -> Overview:
+    from asyncup.console.text import Redactor
     from asyncup.overview import Overview, overview
     from asyncup.state import Access
 
     state = options["state"] or _default_state()
-    given = {name: options[name] for name in _ACCESS if options[name] is not None}
+    given = {name: options[name] for name in ("state", *_ACCESS) if options[name] not in (None, False)}
 
     def waiting(error: AsyncupError, _: int, seconds: float) -> None:
         if not options["quiet"]:
+            redact = Redactor((*sync.secrets(options["dsn"]), *stage.secrets))
             print(redact(f"waiting {seconds:.1f}s: {error}"), file=sys.stderr)
 
     try:
         if options["output"] not in ("text", "json"):
             raise UsageError("read flags", "--output", f"{options['output']!r} is none of text, json")
         # validated as those of a job are, of which a table and a destination are the least
-        config = Config.of(table="any", to="null:", state=state, **given)
-        return _run(overview(config.state, Access.of(config), waiting), state)
+        known = options_of(options, given, stage, ("state", *CONNECTIONS))
+        config = Config.of(**{**known, "table": "any", "to": "null:"})
+        state = config.state
+        return _by_name(_run(overview(config.state, Access.of(config), waiting), state), options)
     except AsyncupError as exc:
         return Overview(state, error=exc)
+
+
+def _by_name(found: Overview, options: dict[str, Any]) -> Overview:
+    """With shorter commands for jobs of the configuration file."""
+    config, names = options["config"], {}
+    for name, table in settings_of(options).jobs.items():
+        own, shard = (table[option].value if option in table else None for option in ("name", "shard"))
+        names[(own or name) if shard is None else f"{own or name}.{'-of-'.join(shard.split('/'))}"] = name
+    standings = []
+    for standing in found.standings:
+        job, command = names.get(standing.entry.name), standing.command
+        if job is not None and command is not None:
+            retries = command.startswith("asyncup retry ")
+            again = command_line("sync", typed({}, config), (job,))
+            shorter = f"{command} {shlex.join(as_job(job, config))}" if retries else again
+            standings.append(replace(standing, command=shorter))
+        else:
+            standings.append(standing)
+    return replace(found, standings=standings)
 
 
 def _run(looking: Coroutine[Any, Any, Overview], state: str) -> Overview:

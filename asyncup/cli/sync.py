@@ -7,20 +7,29 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from asyncup.cli.jobs import Stage, as_job, choose, typed
+from asyncup.cli.options import misspelt
 from asyncup.config import (
     ADDRESSING,
     CHECKSUMS,
+    COMPRESSIONS,
+    EXECUTORS,
     IF_EXISTS,
     MIB,
     ON_NULL,
+    PACK_BYTES,
+    PACK_ROWS,
+    PACKS,
     S3_CLIENTS,
     SSE,
     Config,
@@ -37,10 +46,11 @@ if TYPE_CHECKING:
 #: What a command does on the event loop, watched by a view, until it is interrupted.
 Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Outcome]]"
 
-HELP = """Copy the rows of a Postgres table or query to objects, one row one object.
-
-Reads by keyset pagination, sends many objects at a time, and keeps a checkpoint: after an interruption the same \
+HELP = """Reads by keyset pagination, sends many objects at a time, and keeps a checkpoint: after an interruption the same \
 command goes on where it stopped.
+
+JOB is a name of \\[jobs.NAME] in asyncup.toml, where every flag has its key; several run together, each with a checkpoint \
+of its own. A flag goes over the environment, that over the job, and the job over the file's \\[defaults].
 
 Every flag can be set in the environment too, as ASYNCUP_ and its name, such as ASYNCUP_ENDPOINT_URL; a flag wins. \
 Those that can be repeated have one value in each line there.
@@ -49,7 +59,11 @@ Exit codes: 0 complete; 1 aborted and resumable, or a server cannot be reached; 
 it, and nothing was sent; 3 complete, but rows failed; 130 and 143 interrupted and resumable."""
 
 SOURCE, DESTINATION, OBJECT = "What to read", "Where to write", "What an object is"
-FLOW, STATE, RUN = "How fast, how much", "State", "This run"
+TRANSFORM, PACK = "A function of yours", "Many rows in one object"
+FLOW, STATE, RUN, JOBS = "How fast, how much", "State", "This run", "Jobs of a configuration file"
+
+#: The options that say how a run is presented; no job has them.
+PRESENTATION = ("output", "progress", "verbose", "quiet")
 
 
 def _default(option: str) -> str | None:
@@ -78,6 +92,53 @@ def _option(
 
 
 def sync(
+    job: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="JOB", help="Jobs of the configuration file, by name.", show_default=False),
+    ] = None,
+    every: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Every job of the configuration file.", rich_help_panel=JOBS, metavar="", show_default=False
+        ),
+    ] = False,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            help="The configuration file. Default: asyncup.toml, or pyproject.toml with \\[tool.asyncup], in this folder or "
+            "above it.",
+            envvar=environment("config"),
+            show_envvar=False,
+            rich_help_panel=JOBS,
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
+    at_a_time: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            min=1,
+            help="Jobs at a time; memory, requests in flight and rates are for all of them together. Default: 8.",
+            envvar=environment("jobs"),
+            show_envvar=False,
+            rich_help_panel=JOBS,
+            metavar="N",
+            show_default=False,
+        ),
+    ] = 8,
+    fail_fast: Annotated[
+        bool,
+        typer.Option(
+            "--fail-fast",
+            help="When a job cannot begin or go on, end the others too.",
+            envvar=environment("fail_fast"),
+            show_envvar=False,
+            rich_help_panel=JOBS,
+            metavar="",
+            show_default=False,
+        ),
+    ] = False,
     dsn: Annotated[
         str | None,
         _option(
@@ -119,7 +180,7 @@ def sync(
     ] = None,
     shard: Annotated[
         str | None,
-        _option("shard", "One of n disjoint parts, i from 0: n machines copy a table together.", SOURCE, "I/N"),
+        _option("shard", "One of N disjoint parts, I from 0: N machines copy a table together.", SOURCE, "I/N"),
     ] = None,
     snapshot: Annotated[
         bool,
@@ -160,7 +221,8 @@ def sync(
         str | None,
         _option(
             "to",
-            "s3://bucket/{column}.ext, file:///dir/{column}.ext or null:. {column} is the column's text, "
+            "s3://bucket/{column}.ext, file:///dir/{column}.ext, python:module:factory/{column}.ext (a sink of your own) or "
+            "null:. {column} is the column's text, "
             "{column:08d} or {column:%Y/%m} formats its value, {{ is a brace.",
             DESTINATION,
             "URL",
@@ -293,6 +355,88 @@ def sync(
             "|".join(IF_EXISTS),
         ),
     ] = None,
+    compress: Annotated[
+        str | None,
+        _option(
+            "compress",
+            "Compress bodies and set Content-Encoding; what is compressed already stays as it is.",
+            OBJECT,
+            "|".join(COMPRESSIONS),
+        ),
+    ] = None,
+    compress_level: Annotated[
+        str | None,
+        _option("compress_level", "gzip: 1 to 9; zstd: 1 to 19.", OBJECT, "N", default="6 for gzip, 3 for zstd"),
+    ] = None,
+    transform: Annotated[
+        str | None,
+        _option(
+            "transform",
+            "A function that makes the object of a row: bytes, text, an Upload, several of them, or None to skip it.",
+            TRANSFORM,
+            "MODULE:FUNCTION",
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        _option(
+            "executor",
+            "Where it runs; auto measures its first calls and says what it chose.",
+            TRANSFORM,
+            "|".join(EXECUTORS),
+        ),
+    ] = None,
+    executor_workers: Annotated[
+        str | None,
+        _option("executor_workers", "Threads or processes for it.", TRANSFORM, "N", default="by the cores"),
+    ] = None,
+    transform_timeout: Annotated[
+        str | None,
+        _option("transform_timeout", "Time for one row; then it is ended, and the row fails.", TRANSFORM, "DURATION"),
+    ] = None,
+    pack: Annotated[
+        str | None,
+        _option(
+            "pack",
+            "Pack rows into objects of this format, each named by its first row; one row one object without it.",
+            PACK,
+            "|".join(PACKS),
+        ),
+    ] = None,
+    pack_rows: Annotated[
+        str | None,
+        _option(
+            "pack_rows", "The most rows of a pack.", PACK, "N", default=f"{PACK_ROWS}, unless --pack-bytes is given"
+        ),
+    ] = None,
+    pack_bytes: Annotated[
+        str | None,
+        _option(
+            "pack_bytes",
+            "The most bytes of rows in a pack, as they are read.",
+            PACK,
+            "SIZE",
+            default=f"{PACK_BYTES // MIB}MiB, unless --pack-rows is given",
+        ),
+    ] = None,
+    pack_by: Annotated[
+        str | None,
+        _option("pack_by", "A new pack where one of these columns changes, in the order of the key.", PACK, "A,B"),
+    ] = None,
+    pack_index: Annotated[
+        bool,
+        _option("pack_index", "Put an index beside each pack: which row lies where, for range requests.", PACK),
+    ] = False,
+    pack_member: Annotated[
+        str | None,
+        _option(
+            "pack_member",
+            "With tar: the name of a row's file, a template.",
+            PACK,
+            "TEMPLATE",
+            default="the key's columns",
+        ),
+    ] = None,
     concurrency: Annotated[
         str | None,
         _option(
@@ -396,7 +540,11 @@ def sync(
         typer.Option("-q", "--quiet", help="Only errors: no progress, no summary.", rich_help_panel=RUN, metavar=""),
     ] = False,
 ) -> int:
-    return run_sync(given(locals()), output=output, progress=progress, verbosity=verbose, quiet=quiet)
+    return run_sync(locals())
+
+
+#: What commands take that look at jobs one after another.
+OF_JOBS = tuple(name for name in signature(sync).parameters if name not in ("at_a_time", "fail_fast"))
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -406,55 +554,98 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     for option in ("metadata", "tag"):  # typer would take a variable apart at its blanks
         if option not in options and environment(option) in os.environ:
             options[option] = os.environ[environment(option)]
+    for option, value in values.items():  # said in the environment, it goes over what a file says
+        if value is False and option in chosen and environment(option) in os.environ:
+            options[option] = False
     return options
 
 
-def run_sync(options: dict[str, Any], *, output: str, progress: str, verbosity: int, quiet: bool) -> int:
-    """Run one job and present it; returns the exit code."""
+def run_sync(values: Mapping[str, Any]) -> int:
+    """Run one job, or several, and present it; returns the exit code."""
 
-    def prepare() -> Run:
-        config = Config.of(**options)
-        from asyncup.app import execute
+    def prepare(stage: Stage) -> Run:
+        own = given(values)
+        chosen = choose(values, own, stage)
+        if (only := chosen.only) is not None:
+            from asyncup.app import execute
 
-        return lambda view, interrupt: execute(config, view, interrupt)
+            async def run(view: View, interrupt: Interrupt) -> Outcome:
+                report = await execute(only.config, view, interrupt)
+                only.explain(report.error)
+                job = report.job
+                return (
+                    report
+                    if job is None
+                    else replace(report, job=replace(job, configured=as_job(only.name, values["config"])))
+                )
 
-    return present(prepare, options.get("dsn"), output=output, progress=progress, verbosity=verbosity, quiet=quiet)
+            return run
+        from asyncup.commandline import command_line
+        from asyncup.report import ABORTED, INTERRUPTED
+        from asyncup.together import Together, check_apart, label_of, sync_together
+
+        configs = [job.config for job in chosen.jobs]
+        check_apart(configs)
+        stage.labels = tuple(label_of(config) for config in configs)
+        how = Together(chosen.whole, values["at_a_time"], fail_fast=values["fail_fast"])
+
+        async def run_all(view: View, interrupt: Interrupt) -> Outcome:
+            report = await sync_together(configs, how, view, interrupt)
+            for job, ended in zip(chosen.jobs, report.jobs, strict=True):
+                job.explain(ended.error)
+            left = [
+                str(job.name)
+                for job, ended in zip(chosen.jobs, report.jobs, strict=True)
+                if ended.status in (ABORTED, INTERRUPTED)
+            ]
+            jobs = tuple(
+                replace(ended, configured=as_job(job.name, values["config"]))
+                for job, ended in zip(chosen.jobs, report.jobs, strict=True)
+            )
+            return replace(
+                report, jobs=jobs, again=command_line("sync", typed(own, values["config"]), left) if left else None
+            )
+
+        return run_all
+
+    return present(prepare, values)
 
 
 def present(
-    prepare: Callable[[], Run],
-    dsn: str | None,
-    *,
-    output: str,
-    progress: str,
-    verbosity: int,
-    quiet: bool,
-    failed: Callable[[AsyncupError], Outcome] | None = None,
+    prepare: Callable[[Stage], Run], values: Mapping[str, Any], failed: Callable[[AsyncupError], Outcome] | None = None
 ) -> int:
-    """Run what `prepare` gives and present it; returns the exit code. No output holds a secret of `dsn`.
+    """Run what `prepare` gives and present it as a command's values ask for; returns the exit code.
 
-    `failed` makes the report of a command line that is wrong, where it is another one than a run's.
+    No output holds a secret of its connections. `failed` makes the report of a command line that is wrong, where it is another one than a run's.
     """
     from asyncup.cli.presentation import PROGRESS, close, open_view
     from asyncup.console.text import Redactor
     from asyncup.report import Report
 
-    redact, json = Redactor(secrets(dsn)), output == "json"
+    output, progress, verbosity, quiet = (values[name] for name in PRESENTATION)
+    stage, json = Stage(), output == "json"
     try:
         for option, value, allowed in (("--output", output, ("text", "json")), ("--progress", progress, PROGRESS)):
             if value not in allowed:
                 raise UsageError("read flags", option, f"{value!r} is none of {', '.join(allowed)}")
-        run = prepare()
+        for line in [] if quiet else misspelt({*values, "deep", "config"}):
+            print(line, file=sys.stderr)
+        run = prepare(stage)
     except AsyncupError as exc:
         _name_variable(exc)
         wrong = Report(error=exc) if failed is None else failed(exc)
+        redact = Redactor((*secrets(values["dsn"]), *stage.secrets))
         return close(wrong, json=json, redact=redact, verbosity=verbosity)
     logging.basicConfig(
         level=logging.DEBUG if verbosity >= 3 else logging.WARNING if verbosity else logging.CRITICAL, stream=sys.stderr
     )
-    view = open_view(progress, redact, quiet=quiet)
+    redact = Redactor((*secrets(values["dsn"]), *stage.secrets))
+    view = open_view(progress, redact, quiet=quiet, labels=stage.labels)
     try:
-        report = _run(run, view)
+        with contextlib.redirect_stdout(
+            sys.stderr
+        ):  # stdout is for what a run comes to, whatever a user's function prints
+            report = _run(run, view)
     finally:
         view.close()
     _name_variable(report.error)
@@ -495,9 +686,15 @@ def _run(run: Run, view: View) -> Outcome:
 def _name_variable(error: AsyncupError | None) -> None:
     """Name the variable in place of the flag, where the value that is wrong came from the environment."""
     if error is not None and error.subject.startswith("--"):
-        variable = environment(error.subject[2:].replace("-", "_"))
-        given = any(word.partition("=")[0] == error.subject for word in sys.argv)
-        error.subject = variable if variable in os.environ and not given else error.subject
+        error.subject = _as_given(error.subject)
+        error.message = re.sub(r"--[a-z][a-z0-9-]*", lambda found: _as_given(found[0]), error.message)
+
+
+def _as_given(written: str) -> str:
+    """A flag, or the variable that was given in its place."""
+    variable = environment(written[2:].replace("-", "_"))
+    is_typed = any(word.partition("=")[0] == written for word in sys.argv)
+    return variable if variable in os.environ and not is_typed else written
 
 
 def secrets(dsn: str | None) -> tuple[str, ...]:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asyncup.cli import sync
+from asyncup.cli.jobs import ChosenJob, Stage, choose, in_turn
 from asyncup.cli.options import shares
-from asyncup.config import Config, environment
+from asyncup.config import environment
 from asyncup.errors import AsyncupError, UsageError
 
 if TYPE_CHECKING:
+    from asyncup.cli.presentation import View
+    from asyncup.flow.interrupt import Interrupt
     from asyncup.report import Verdict
 
-HELP = """Compare the rows of a Postgres table or query with the objects that sync has made of them.
-
-Takes the flags of the sync that it checks. Reads the rows again and lists what is below the literal beginning of the \
+HELP = """Takes the flags of the sync that it checks, and the names of jobs. Reads the rows again and lists what is below the literal beginning of the \
 template, both page by page, and names rows without an object, objects that differ from their row in size or in ETag, \
-and objects of no row. Nothing is changed; flags about state have no meaning.
+and objects of no row. Nothing is changed. Of the flags about state only --state \
+has a meaning: what it names, and lies below that beginning, is no extra object.
 
 Exit codes: 0 all the same; 1 aborted, or a server cannot be reached; 2 only another configuration mends it; 4 there \
 are differences; 130 and 143 interrupted."""
 
 
-@shares(sync.sync, tuple(signature(sync.sync).parameters))
+@shares(sync.sync, sync.OF_JOBS)
 def verify(
     deep: Annotated[
         bool,
@@ -41,25 +42,30 @@ def verify(
     ] = False,
     **options: Any,
 ) -> int:
-    def prepare() -> sync.Run:
-        config = Config.of(**sync.given(options))
-        if config.limit == 0:
+    def prepare(stage: Stage) -> sync.Run:
+        chosen = choose(options, sync.given(options), stage)
+        if any(job.config.limit == 0 for job in chosen.jobs):
             raise UsageError("read flags", "--limit", "must be at least 1: nothing would be compared")
         from asyncup import verification
+        from asyncup.report import Several, Verdict
 
-        return lambda view, interrupt: verification.verify(config, view, interrupt, deep=deep)
+        async def one(job: ChosenJob, view: View, interrupt: Interrupt) -> Verdict:
+            verdict = await verification.verify(job.config, view, interrupt, deep=deep)
+            job.explain(verdict.error)
+            return verdict
+
+        if (only := chosen.only) is not None:
+            return lambda view, interrupt: one(only, view, interrupt)
+
+        async def every(view: View, interrupt: Interrupt) -> Several[Verdict]:
+            found = await in_turn(chosen, one, lambda signum: Verdict(signal=signum), view, interrupt)
+            return Several(tuple(found), worst=(1, 2, 4), sums=("rows", "objects", "missing", "different", "extra"))
+
+        return every
 
     def failed(error: AsyncupError) -> Verdict:
         from asyncup.report import Verdict
 
         return Verdict(error=error)
 
-    return sync.present(
-        prepare,
-        options["dsn"],
-        output=options["output"],
-        progress=options["progress"],
-        verbosity=options["verbose"],
-        quiet=options["quiet"],
-        failed=failed,
-    )
+    return sync.present(prepare, options, failed)

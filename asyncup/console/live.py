@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from asyncup.console.plain import EventFilter, headline
+from asyncup.console.plain import EventFilter, headline, lagging
 from asyncup.console.rates import RateMeter, Rates
 from asyncup.console.text import Redactor, count, duration, size
 from asyncup.events import Draining, Event, Finished, Planned, Progress
@@ -79,7 +79,7 @@ class LiveView:
             head = Text.assemble((count(done), "bold"), " rows   ", (duration(progress.seconds), "cyan"))
         figures = Text.assemble(
             (f"{rates.objects:,.0f}", "bold"),
-            " objects/s   ",
+            f" {plan.counted}/s   ",
             (size(rates.bytes), "bold"),
             "/s   ",
             (size(progress.memory), "bold"),
@@ -87,6 +87,7 @@ class LiveView:
             (f"{progress.in_flight}", "bold"),
             f" of {progress.limit} in flight",
             (f" ({progress.reason})" if progress.reason else "", "dim"),
+            (lagging(progress), "yellow"),
         )
         account = Text.assemble(
             (count(counts.put), "green"),

@@ -6,7 +6,7 @@ import time
 from typing import TextIO
 
 from asyncup.console.rates import RateMeter
-from asyncup.console.text import Redactor, count, duration, plural, shown, size
+from asyncup.console.text import LATE_SECONDS, Redactor, count, duration, plural, shown, size
 from asyncup.events import Draining, Event, Finished, Listing, Notice, Planned, Progress, RowFailed, Waiting
 from asyncup.resolved import Plan
 
@@ -30,6 +30,11 @@ def headline(plan: Plan) -> str:
 def level(progress: Progress) -> str:
     """What the limit is, and why."""
     return f" of {count(progress.limit)} ({progress.reason})" if progress.reason else ""
+
+
+def lagging(progress: Progress) -> str:
+    """By how much the event loop was late, where it is worth a word."""
+    return f", the event loop {progress.lag * 1000:,.0f} ms late" if progress.lag >= LATE_SECONDS else ""
 
 
 def event_line(event: Event) -> str | None:
@@ -96,7 +101,7 @@ class PlainView:
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Planned):
-            self._rates = RateMeter(event.plan)
+            self._rates, self._next = RateMeter(event.plan), LINE_SECONDS
             if self._progress:
                 self._write(headline(event.plan))
         elif isinstance(event, Progress):
@@ -109,7 +114,7 @@ class PlainView:
                     eta = f", about {duration(rates.eta)} left" if rates.eta is not None else ""
                     self._write(
                         f"{duration(event.seconds)}: {plural(event.counts.rows, 'row')}, {done}"
-                        f"{rates.objects:,.0f} objects/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight{level(event)}, "
+                        f"{rates.objects:,.0f} {self._rates.counted}/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight{level(event)}{lagging(event)}, "
                         f"{skipped}{count(event.counts.failed)} failed{eta}"
                     )
         elif not isinstance(event, Finished):

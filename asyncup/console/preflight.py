@@ -6,8 +6,8 @@ import textwrap
 
 from asyncup.console.text import count, duration, plural, shown, size
 from asyncup.names import written
-from asyncup.preflight import READY, REFUSED, Preflight, SampledRow
-from asyncup.pricing import PREFIX_RATE
+from asyncup.preflight import READY, REFUSED, RELTUPLES, Preflight, SampledRow
+from asyncup.pricing import NETWORK, PREFIX_RATE
 from asyncup.report import ABORTED, INTERRUPTED
 
 #: Lines are no longer than this, however wide the terminal is; and no shorter than they can be read.
@@ -29,7 +29,9 @@ def preflight_lines(found: Preflight, width: int = 80) -> list[str]:
     if found.status == READY and found.command is not None:
         lines += ["Next:", f"  {found.command}"]  # as it was given: it is to be given again
     elif found.status == REFUSED:
-        lines.append("Next: mend that, then give the same plan again.")
+        lines.append("Next: mend that, then run the same plan again.")
+    elif found.status == ABORTED and found.reasons:
+        lines.append("Next: once that can be reached, run the same plan again.")
     return lines
 
 
@@ -84,7 +86,8 @@ def _rows(found: Preflight) -> str:
         return "unknown: the planner has no estimate" if rows.basis is not None else ""
     text = f"{count(rows.estimate)}, {rows.basis}"
     if not rows.exact:
-        text = f"about {count(rows.estimate)} ({rows.basis}"
+        basis = "the server's statistics" if rows.basis == RELTUPLES else rows.basis
+        text = f"about {count(rows.estimate)} ({basis}"
         if found.source.kind not in ("query", "view", "foreign table"):
             when = (rows.analyzed or "")[:16].replace("T", " ")
             text += f", analysed {when} UTC" if when else ", never analysed"
@@ -117,9 +120,10 @@ def _page(found: Preflight) -> str:
         return ""
     if access.at_once:
         text = f"none: all rows come through one cursor, so it is not resumable{_because(access.reason)}"
+        text += f"; {access.mend.rstrip(';')} would give pages" if access.mend else ""
     elif access.sorts or access.scans:
         cost = " and ".join(["sorts"] * bool(access.sorts) + ["reads from the beginning"] * bool(access.scans))
-        text = f"each {cost}{_because(access.reason)}" + (f"; {access.mend}" if access.mend else "")
+        text = f"each {cost}{_because(access.reason)}" + (f"; {access.mend.rstrip(';')}" if access.mend else "")
     elif access.indexes:
         more = len(access.indexes) - 1
         text = f"by index {access.index}{f' and {count(more)} more' if more else ''}, no sort"
@@ -142,6 +146,8 @@ def _destination(found: Preflight) -> str:
         return "null: nothing is sent"
     if to.kind == "file":
         return f"folder {to.place}"
+    if to.kind == "python":
+        return f"{to.place}, in threads of its own"
     if to.url is None:
         return f"bucket {to.place}" if to.place else ""
     text = f"{to.url}, {to.region or 'unsigned'}, {to.lane} lane"
@@ -174,7 +180,7 @@ def _state(found: Preflight) -> str:
     if not state.found:
         text = f"new: no {its}"
     elif state.fits is False:
-        text = f"the unfinished {its} is of another configuration"
+        text = f"the {'finished' if state.finished else 'unfinished'} {its} does not fit this configuration"
     elif state.resumes:
         text = f"goes on behind {plural(state.rows or 0, 'row')}: the {its}, saved {state.saved}"
     elif state.incremental is not None:
@@ -197,16 +203,20 @@ def _tried(found: Preflight) -> str:
         text = f"unique by {by}" if by else "not unique" if not template.unique else "any key will do"
     if not trial.rows:
         return f"{text}; there are no rows" if found.rows.exact and text else text
-    ends = [f"{count(trial.put)} put"]
-    ends += [f"{count(trial.skipped)} skipped"] * bool(trial.skipped) + [f"{count(trial.failed)} fail"] * bool(
-        trial.failed
-    )
-    text += f"{'; ' if text else ''}of {plural(trial.rows, 'row')} {', '.join(ends)}"
-    if len(trial.reasons) == 1:
-        text += f" ({trial.reasons[0][0]})"
-    elif trial.reasons:
-        text += f" ({'; '.join(f'{reason}: {count(rows)}' for reason, rows in trial.reasons)})"
-    return text
+    ends, given = [f"{count(trial.put)} put"], list(trial.reasons)
+    if trial.skipped:
+        why = [(reason, rows) for reason, rows in given if rows == trial.skipped and reason == "the body is NULL"]
+        ends.append(f"{count(trial.skipped)} skipped{_reasons(why)}")
+        given = [reason for reason in given if reason not in why]
+    if trial.failed:
+        ends.append(f"{count(trial.failed)} fail{_reasons(given)}")
+    return f"{text}{'; ' if text else ''}of {plural(trial.rows, 'row')} {', '.join(ends)}"
+
+
+def _reasons(reasons: list[tuple[str, int]]) -> str:
+    if len(reasons) < 2:
+        return "".join(f" ({reason})" for reason, _ in reasons)
+    return f" ({'; '.join(f'{reason}: {count(rows)}' for reason, rows in reasons)})"
 
 
 def _objects(sample: tuple[SampledRow, ...], width: int) -> list[str]:
@@ -216,7 +226,9 @@ def _objects(sample: tuple[SampledRow, ...], width: int) -> list[str]:
     same = len(set(headers)) == 1
     for row in sample:
         what = size(row.size or 0) if row.outcome == "put" else row.outcome
-        lines.append(f"  {shown(row.object_key or 'no object key')}  {what}")
+        key = shown(row.object_key or "no object key")
+        room = width - len(what) - 4
+        lines.append(f"  {key if len(key) <= room else f'{key[: room - 1]}…'}  {what}")
         if row.outcome == "put" and not same:
             lines += textwrap.wrap(_headers(row), width, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return lines if not same else [*lines, *_wrapped("headers", headers[0], width)]
@@ -248,7 +260,7 @@ def _times(found: Preflight) -> str:
     if found.times and found.times[0].seconds < 1:
         return "less than a second"
     return ", ".join(
-        f"{time.rate:,.0f}/s{f' ({time.basis})' if time.basis.startswith('--') else ''}: {duration(time.seconds)}"
+        f"{time.rate:{',.0f' if time.rate >= 10 else '.2g'}}/s{f' ({time.basis})' if time.basis.startswith(('--', NETWORK)) else ''}: {duration(time.seconds)}"
         for time in found.times
     )
 

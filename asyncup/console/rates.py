@@ -28,6 +28,11 @@ class RateMeter:
         self._plan = plan
         self._window: deque[Progress] = deque()
 
+    @property
+    def counted(self) -> str:
+        """What the rate of objects is one of, as people say it."""
+        return self._plan.counted
+
     def add(self, progress: Progress) -> Rates:
         """Take one more event in and give the rates as they are now."""
         window = self._window

@@ -11,7 +11,10 @@ def overview_lines(overview: Overview) -> list[str]:
     if not overview.standings:
         if overview.signal is not None:
             return ["Interrupted before anything was read."]
-        return [] if overview.error is not None else [f"There is no checkpoint in {overview.state}."]
+        if overview.error is not None:
+            return []
+        missing = "" if overview.is_there else ", which does not exist"
+        return [f"There is no checkpoint in {shown(overview.folder or overview.state)}{missing}."]
     lines: list[str] = []
     for standing in overview.standings:
         lines += ["", *_lines(standing)] if lines else _lines(standing)

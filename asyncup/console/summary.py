@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from asyncup.console.text import Redactor, count, duration, error_lines, plural, size
+from asyncup.console.text import LATE_SECONDS, Redactor, count, duration, error_lines, plural, shown, size
 from asyncup.preflight import Preflight
 from asyncup.pricing import DOLLARS_PER_1000_PUTS, PRICED_FOR
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report, Verdict
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report, Several, Verdict
 
 #: Fields whose values are words of ours.
 _OURS = frozenset({"status", "type", "op", "kind"})
+#: Of several jobs, so many are shown one by one.
+SHOWN_JOBS = 12
+#: How a job ended, the worst first.
+_STATES = {ABORTED: "aborted", INTERRUPTED: "interrupted", PARTIAL: "with failed rows", COMPLETE: "complete"}
 _OPENINGS = {
     COMPLETE: "Complete",
     PARTIAL: "Complete, but rows failed",
@@ -42,9 +48,12 @@ def _redacted(value: Any, redact: Redactor) -> Any:
 
 def summary_lines(report: Report) -> list[str]:
     """What a person reads at the end. Empty when no job began: the error says it all."""
-    job = report.job
-    if job is None:
+    if report.job is None:
         return [] if report.error is not None else ["Interrupted before anything was read."]
+    return _jobs_lines(report.job, report) if report.jobs else _job_lines(report, report.job)
+
+
+def _job_lines(report: Report, job: JobReport) -> list[str]:
     counts = job.counts
     opening = (
         f"{_OPENINGS[job.status]}: {plural(counts.rows, 'row')} in {duration(job.seconds)}: {count(counts.put)} put, "
@@ -54,24 +63,73 @@ def summary_lines(report: Report) -> list[str]:
     if job.resumed:
         lines.append(f"  {plural(job.total, 'row')} over all runs since this checkpoint began")
     lines += [f"  {line}" for line in gone_line(report)]
+    if counts.skipped > job.gone and job.skips:
+        lines.append(f"  {count(counts.skipped - job.gone)} skipped: {' or '.join(job.skips)}")
+    is_sent = not job.destination.startswith("null:")
     if counts.put:
         rate = counts.put / job.seconds if job.seconds else 0.0
         lines.append(
-            f"  {size(counts.bytes)}, {rate:,.0f} objects/s; latency p50 {job.latency.p50:.1f} ms, "
+            f"  {size(counts.bytes)}, {rate:,.0f} {job.counted}/s; nothing was sent (null:)"
+            if not is_sent
+            else f"  {size(counts.bytes)}, {rate:,.0f} {job.counted}/s; latency p50 {job.latency.p50:.1f} ms, "
             f"p95 {job.latency.p95:.1f} ms, p99 {job.latency.p99:.1f} ms"
         )
+    if job.lag.max >= LATE_SECONDS * 1000:
+        lines.append(f"  the event loop was late by {job.lag.max:,.0f} ms at most, p99 {job.lag.p99:,.1f} ms")
     if job.attempts and job.destination.startswith("s3:"):
         lines.append(f"  {_requests(job)}")
-    if job.level and job.peak:
-        lines.append(
-            f"  at most {plural(job.peak, 'request')} in flight; the limit was {count(job.limit)}: {job.level}"
-        )
+    if job.level and job.peak and is_sent:
+        when = "" if job.level.startswith("fixed") else " at the end"
+        what = f"at most {plural(job.peak, 'request')} in flight"
+        lines.append(f"  {what}; the limit{when} was {count(job.limit)}: {job.level}")
     if job.dead_letters is not None:
         lines.append(f"  the failed rows are in {job.dead_letters}")
     following = _next(job)
     if following:
         lines.append(following)
     return lines
+
+
+def _jobs_lines(total: JobReport, report: Report) -> list[str]:
+    """Several jobs: all of them in a few lines, and a line for each, the worst first where they are many."""
+    counts, jobs = total.counts, report.jobs
+    ended = Counter(job.status for job in jobs)
+    how = ", ".join(f"{count(ended[status])} {state}" for status, state in _STATES.items() if ended[status])
+    opening = (
+        f"{plural(len(jobs), 'job')} in {duration(total.seconds)}, {how}: {plural(counts.rows, 'row')}: "
+        f"{count(counts.put)} put, {count(counts.skipped)} skipped, {count(counts.failed)} failed"
+    )
+    lines = [opening]
+    if counts.put:
+        rate = counts.put / total.seconds if total.seconds else 0.0
+        lines.append(
+            f"  {size(counts.bytes)}, {rate:,.0f} {total.counted}/s; at most {plural(total.peak, 'request')} in flight"
+        )
+    if total.attempts and total.priced:
+        lines.append(f"  {_requests(total)}")
+    worst_first = sorted(jobs, key=lambda job: list(_STATES).index(job.status))
+    listed = jobs if len(jobs) <= SHOWN_JOBS else worst_first[:SHOWN_JOBS]
+    width = max(len(shown(job.name)) for job in listed)
+    lines += [f"  {_job_line(job, width)}" for job in listed]
+    if len(jobs) > len(listed):
+        lines.append(f"  and {count(len(jobs) - len(listed))} more; --output json has them all")
+    failed = [job for job in listed if job.status == PARTIAL and job.dead_letters is not None]
+    if failed:
+        lines.append("Next: mend the cause, then send the rows that failed again:")
+        lines += [f"  {_retry(job)}" for job in failed]
+    if ended[ABORTED] or ended[INTERRUPTED]:
+        lines.append("Next: run the jobs that are not complete again; they go on from their checkpoints.")
+        lines += [f"  {report.again}"] if report.again is not None else []
+    return lines
+
+
+def _job_line(job: JobReport, width: int) -> str:
+    counts = job.counts
+    line = (
+        f"{shown(job.name):{width}}  {_STATES[job.status]}: {plural(counts.rows, 'row')}: {count(counts.put)} put, "
+        f"{count(counts.skipped)} skipped, {count(counts.failed)} failed, {duration(job.seconds)}"
+    )
+    return f"{line}; {count(job.total)} over all runs" if job.resumed else line
 
 
 def gone_line(report: Report) -> list[str]:
@@ -81,10 +139,24 @@ def gone_line(report: Report) -> list[str]:
     return [f"{count(gone)} {be} gone: deleted, or no longer selected by --where or --query"] if gone else []
 
 
-def error_text(report: Report | Verdict | Preflight) -> list[str]:
-    """The error that ended the run, or every reason why it would not begin, or nothing."""
+def error_text(report: Report | Verdict | Preflight | Several[Any]) -> list[str]:
+    """The error that ended the run, or every reason why it would not begin, or nothing; of several jobs each under its name."""
+    if isinstance(report, Several):
+        return [line for label, part in report.parts for line in _labelled(label, error_text(part))]
+    if isinstance(report, Report) and report.jobs:
+        failed = [(job.name, job.error) for job in report.jobs if job.error is not None]
+        lines = [line for name, error in failed[:SHOWN_JOBS] for line in _labelled(name, error_lines(error))]
+        left = len(failed) - SHOWN_JOBS
+        return [*lines, f"and {count(left)} more jobs have errors; --output json has them all"] if left > 0 else lines
     errors = report.reasons if isinstance(report, Preflight) else (report.error,)
     return [line for error in errors if error is not None for line in error_lines(error)]
+
+
+def _labelled(label: str, lines: Sequence[str]) -> list[str]:
+    """The lines of an error with the name of its job."""
+    return [
+        line.replace("error: ", f"error: {shown(label)}: ", 1) if line.startswith("error: ") else line for line in lines
+    ]
 
 
 def _requests(job: JobReport) -> str:
@@ -97,21 +169,31 @@ def _requests(job: JobReport) -> str:
     return line
 
 
+def _retry(job: JobReport) -> str:
+    return shlex.join(["asyncup", "retry", job.dead_letters or "", *job.configured])
+
+
 def _next(job: JobReport) -> str | None:
+    counts = job.counts
     if job.status == COMPLETE and job.retried is not None:
-        what = f"Every row of {job.retried} is settled" if job.counts.rows else f"{job.retried} holds no rows"
+        what = f"Every row of {job.retried} is settled" if counts.rows else f"{job.retried} holds no rows"
         return f"{what}; it may be deleted once its job is complete."
     if job.status == COMPLETE:
         return None
     if job.status == PARTIAL:
         if job.dead_letters is None:
             return "Next: mend the cause, then run the same command again; it copies every row anew."
-        line = f"Next: mend the cause, then send those rows again: asyncup retry {shlex.quote(job.dead_letters)}"
+        line = f"Next: mend the cause, then send those rows again: {_retry(job)}"
         return line if job.retried is None else f"{line}; {job.retried} may be deleted once its job is complete."
     if job.error is not None and job.error.needs_configuration:
-        return None
+        if not counts.put:
+            return None
+        then = "the same command then" if job.checkpoint is not None else "it then starts from the beginning"
+        resumes = f" resumes from the checkpoint {job.checkpoint}, other flags need --restart" if job.checkpoint else ""
+        return f"Next: mend that first, or it ends there again; {then}{resumes}."
     if job.retried is not None:
         return f"Next: run the same command again; it sends every row of {job.retried}."
     if job.checkpoint is None:
         return "Next: run the same command again; it starts from the beginning."
-    return f"Next: run the same command again; it resumes from the checkpoint {job.checkpoint}."
+    again = "the same command again" if not job.restarted else "it again without --restart"
+    return f"Next: run {again}; it resumes from the checkpoint {job.checkpoint}."

@@ -8,6 +8,9 @@ from asyncup.errors import AsyncupError
 
 # In a DSN up to the last @ of the word, in other URIs up to the last before the path: people forget to encode a @, /
 # or : in a password, and rather too much is taken out than a part left in.
+#: An event loop that is later than this is worth a word: what is in flight waits for it.
+LATE_SECONDS = 0.02
+
 _URI_PASSWORD = re.compile(r"(?i)(postgres(?:ql)?://[^\s/:\[]*:)\S*@|(://[^\s/:\[]*:)[^\s/]*@")
 _PARAMETER = re.compile(
     r"""(?ix) ((?:password|secret_access_key|session_token) \s*=\s*)

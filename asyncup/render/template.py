@@ -214,6 +214,12 @@ def formatter(template: Template, hole: Placeholder, shape: RowShape) -> Callabl
                 f"use {plain} without a format spec: it renders every value as Postgres writes it",
             ) from None
 
+    if base in TEMPORAL and "%" not in spec:
+        raise _refused(
+            template.text,
+            f"{hole} renders nothing of a {base}: its format has no %",
+            f"such as {Placeholder(hole.name, '%Y/%m/%d' if base != 'time' else '%H-%M')}, or {plain} for all of it",
+        )
     widths = re.findall(r"\d+", spec) if base not in TEMPORAL else []
     if any(len(width) > 9 or int(width) > _MAX_WIDTH for width in widths):
         raise _refused(template.text, f"{hole} asks for more than {_MAX_WIDTH} characters", "give a smaller width")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from asyncup.errors import RowRefused, TemplateRefused
 from asyncup.model import Row, RowShape
 from asyncup.names import written
-from asyncup.render.template import DIRECTIVE, INTEGERS, Placeholder, Template, formatter
+from asyncup.render.template import DIRECTIVE, INTEGERS, Placeholder, Template, compile_template, formatter
 
 _LOSSLESS_INTEGER = re.compile(r"(?:[ 0]?[>=])?[+\- ]?#?0?\d*[_,]?[dboxX]?")
 _DIRECTIVES: dict[str, frozenset[str]] = {
@@ -76,7 +76,7 @@ def check_uniqueness(template: Template, shape: RowShape, unique_keys: Sequence[
     """Refuse a template under which two rows could have one object key.
 
     Raises:
-        TemplateRefused: with the reason, and the key that would do.
+        TemplateRefused: with the reason, and the key that would do; or a format spec fits no value of its column.
     """
     wish = "name a unique key"
     if unique_keys:
@@ -85,6 +85,7 @@ def check_uniqueness(template: Template, shape: RowShape, unique_keys: Sequence[
     types = {column.name: column.base for column in shape.columns}
     faithful = {hole.name for hole in template.placeholders if is_lossless(hole, types[hole.name])}
     if unique_key(template, shape, unique_keys) is None:
+        compile_template(template, shape)  # a spec that is wrong is to be mended first
         reason = "it names no unique key of the source completely"
         named = next((key for key in unique_keys if set(key) <= set(template.names)), None)
         if named is not None:

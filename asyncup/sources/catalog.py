@@ -36,10 +36,12 @@ WHERE c.oid = to_regclass($1)
 # domain's own collation must not meet the column's. A NOT NULL constraint that was never validated (PostgreSQL 18)
 # sets attnotnull while NULLs may be there.
 _COLUMNS = """
-WITH RECURSIVE types(oid, base) AS (
-    SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
-    UNION ALL SELECT t.oid, types.base FROM pg_type t JOIN types ON t.typbasetype = types.oid WHERE t.typtype = 'd')
+WITH RECURSIVE types(oid, base, modifier) AS (
+    SELECT oid, oid, NULL::int FROM pg_type WHERE typtype <> 'd'
+    UNION ALL SELECT t.oid, types.base, coalesce(types.modifier, t.typtypmod)
+    FROM pg_type t JOIN types ON t.typbasetype = types.oid WHERE t.typtype = 'd')
 SELECT a.attnum AS number, a.attname AS name, format_type(b.oid, -1) AS type, b.typname AS base,
+       coalesce(types.modifier, a.atttypmod) AS modifier,
        a.attcollation AS collation, coalesce(l.collisdeterministic, true) AS deterministic,
        a.attnotnull AND NOT EXISTS (
            SELECT FROM pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n'
@@ -129,15 +131,20 @@ async def resolve_table(connection: Connection, name: str) -> Relation:
         )
     columns = await connection.fetch(_COLUMNS, table["oid"])
     is_table = table["kind"] in ("r", "p")
+    unique_keys, nullable_keys = await _unique_keys(connection, table["oid"], columns) if is_table else ((), ())
     return Relation(
         label=label,
         sql=table["sql"],
         alias=table["name"],
-        columns=tuple(Column(row["name"], row["type"], row["base"], is_table and row["not_null"]) for row in columns),
-        unique_keys=await _unique_keys(connection, table["oid"], columns) if is_table else (),
+        columns=tuple(
+            Column(row["name"], row["type"], row["base"], is_table and row["not_null"], row["modifier"])
+            for row in columns
+        ),
+        unique_keys=unique_keys,
         is_query=not is_table,
         database=await _database(connection),
         leaves=await leaves_of(connection, table["sql"]) if table["kind"] == "p" else {},
+        nullable_keys=nullable_keys,
     )
 
 
@@ -160,20 +167,24 @@ async def _nearest_table(connection: Connection, name: str) -> str:
     return f"there are: {', '.join(names[:20])}{', …' if len(names) > 20 else ''}" if names else "there are none"
 
 
-async def _unique_keys(connection: Connection, oid: int, columns: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
-    """The unique indexes whose columns are plain and NOT NULL, and unique in the columns' own collations."""
+async def _unique_keys(
+    connection: Connection, oid: int, columns: Sequence[Any]
+) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
+    """The unique indexes whose columns are plain, and unique in the columns' own collations: those NOT NULL, and others."""
     by_number = {row["number"]: row for row in columns}
-    keys = []
+    keys: tuple[list[tuple[str, ...]], list[tuple[str, ...]]] = ([], [])
     for index in await connection.fetch(_UNIQUE, oid):
         numbers = [int(number) for number in index["columns"].split()][: index["count"]]
         collations = [int(collation) for collation in index["collations"].split()]
         members = [by_number.get(number) for number in numbers]
         if all(
-            member is not None and member["not_null"] and (member["deterministic"] or member["collation"] == collation)
+            member is not None and (member["deterministic"] or member["collation"] == collation)
             for member, collation in zip(members, collations, strict=False)
         ):
-            keys.append(tuple(member["name"] for member in members if member is not None))
-    return tuple(keys)
+            found = [member for member in members if member is not None]
+            is_nullable = not all(member["not_null"] for member in found)
+            keys[is_nullable].append(tuple(member["name"] for member in found))
+    return tuple(keys[False]), tuple(keys[True])
 
 
 async def resolve_query(connection: Connection, query: str, label: str) -> Relation:

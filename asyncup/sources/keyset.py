@@ -41,6 +41,7 @@ class Relation:
         alias: the name by which `--where` may call it.
         columns: all columns, in order.
         unique_keys: column names of each unique, complete, NOT NULL index; the primary key first.
+        nullable_keys: the same of unique indexes over columns that may be NULL: they tell apart rows without NULLs there.
         is_query: True when its uniqueness cannot be looked up.
         database: the database it lives in, and the identifier of its cluster where the role may see that.
         leaves: the partitions of a partitioned table by oid, with the name of each as SQL writes it; None where it cannot be
@@ -55,6 +56,7 @@ class Relation:
     is_query: bool
     database: str
     leaves: Mapping[int, str | None] = field(default_factory=dict)
+    nullable_keys: tuple[tuple[str, ...], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,7 +152,9 @@ class Keyset:
     `columns` are the columns that templates need, `body` is the body's column, None for the whole row as JSON.
     `conditions` are SQL that every row has to meet, each fit to stand in brackets (`embeddable`);
     `shard` is one more, of which the planner's estimates know nothing. `nulls_first` says for
-    each key column whether the index that serves has NULLs first; no phase has both, so the order stays the same.
+    each key column whether the index that serves has NULLs first; no phase has both, so the order stays the same. Neither
+    does `alone` change it: so many columns at the key's beginning have a unique index of their own, so the rows of a phase
+    without NULLs there are paged by them, and those of others by their columns that are not NULL.
     `utf8` says that the database's texts are in UTF-8; `large_object` that the body is the large object whose oid its column holds; `unread`, that bodies are not looked
     at, and all deferred.
     """
@@ -165,6 +169,7 @@ class Keyset:
     large_object: bool = False
     unread: bool = False
     utf8: bool = False
+    alone: int = 0
 
     @property
     def phases(self) -> tuple[tuple[bool, ...], ...]:
@@ -174,6 +179,13 @@ class Keyset:
                 *((False, True) if self.key.proven and not column.not_null else (False,) for column in self.key.columns)
             )
         )
+
+    @property
+    def by_itself(self) -> int:
+        """How many columns at the key's beginning have a unique index of their own, though they may be NULL; 0 where none."""
+        names = [column.name for column in self.key.columns]
+        unique = self.relation.nullable_keys
+        return next((len(key) for key in unique if set(key) == set(names[: len(key)]) and len(key) < len(names)), 0)
 
     def phase_of(self, key: Key) -> int:
         """The phase in which the row with that key is read."""
@@ -200,20 +212,24 @@ class Keyset:
         """
         nulls = self.phases[phase]
         pairs = list(zip(self.key.columns, nulls, strict=True))
-        present = [column for column, null in pairs if not null]
+        paged = self._paged(nulls)
+        present = [column for column, is_paged in zip(self.key.columns, paged, strict=True) if is_paged]
         arguments: list[str | int] = [inline]
 
         def given(key: Key) -> str:
             """A key, given as arguments."""
             casts = []
-            for column, text in zip(present, (text for text in key if text is not None), strict=True):
+            for column, text in zip(present, itertools.compress(key, paged), strict=True):
+                assert text is not None  # noqa: S101 - such columns are of other phases
                 arguments.append(text)
-                casts.append(f"${len(arguments)}::text::{column.type}")
+                casts.append(_given(len(arguments), column))
             return ", ".join(casts)
 
         conditions = [f"{self._column(column.name)} {_NULL}" for column, null in pairs if null]
         if self.key.proven:
-            conditions += [f"{self._column(column.name)} {_SET}" for column in present if not column.not_null]
+            conditions += [
+                f"{self._column(column.name)} {_SET}" for column, null in pairs if not (null or column.not_null)
+            ]
         left, right = ", ".join(self._column(column.name) for column in present), ""
         if after is not None:
             right = given(after)
@@ -236,7 +252,7 @@ class Keyset:
             f"SELECT {', '.join(outer)}, {self._body.cut(unread=self.unread)}\n"
             f"FROM (SELECT {', '.join(inner)}\nFROM {self.relation.sql} AS {quote(self.relation.alias)}"
             + (f"\nWHERE {' AND '.join(conditions)}" if conditions else "")
-            + f"\nORDER BY {self._order()}\nLIMIT {limit}) AS p{window}",
+            + f"\nORDER BY {self._order(paged)}\nLIMIT {limit}) AS p{window}",
             tuple(arguments),
         )
 
@@ -342,7 +358,7 @@ class Keyset:
                 conditions.append(f"{self._column(column.name)} {_NULL}")
             else:
                 arguments.append(part)
-                conditions.append(f"{self._column(column.name)} = ${len(arguments)}::text::{column.type}")
+                conditions.append(f"{self._column(column.name)} = {_given(len(arguments), column)}")
         conditions += self._conditions()
         alias = quote(self.relation.alias)
         return f"{self.relation.sql} AS {alias}\nWHERE {' AND '.join(conditions)}", tuple(arguments)
@@ -366,16 +382,26 @@ class Keyset:
             return None
         everything = self.everything().sql
         left = ", ".join(self._column(column.name) for column in self.key.columns)
-        right = ", ".join(f"${number}::text::{column.type}" for number, column in enumerate(self.key.columns, 1))
+        right = ", ".join(_given(number, column) for number, column in enumerate(self.key.columns, 1))
         joint = "AND" if self.conditions else "WHERE"
         return Statement(f"{everything}\n{joint} ({left}) > ({right})", tuple(part or "" for part in after))
 
-    def _order(self) -> str:
-        """All columns of the key, those too that are NULL in a phase: without them an index has another order."""
+    def _paged(self, nulls: Sequence[bool]) -> tuple[bool, ...]:
+        """Which columns of the key tell the rows of a phase apart, and so are those by which it is paged."""
+        if self.alone and not any(nulls[: self.alone]):
+            return tuple(place < self.alone for place in range(len(nulls)))
+        return tuple(not null for null in nulls)
+
+    def _order(self, paged: Sequence[bool]) -> str:
+        """All columns of the key, those too that are NULL in a phase: without them an index has another order.
+
+        But for the indexes of `alone`: those have the order of what is `paged`.
+        """
         first = self.nulls_first or (False,) * len(self.key.columns)
         return ", ".join(
             self._column(column.name) + " NULLS FIRST" * null
-            for column, null in zip(self.key.columns, first, strict=True)
+            for column, null, is_paged in zip(self.key.columns, first, paged, strict=True)
+            if is_paged or not self.alone
         )
 
     def _conditions(self) -> list[str]:
@@ -399,6 +425,16 @@ class Keyset:
         if self.body is None:
             return Body(alias, None, "")
         return Body(alias, self.relation.column(self.body), self._column(self.body), self.large_object, self.utf8)
+
+
+def _given(number: int, column: Column) -> str:
+    """The argument of that number as a value of the column's type.
+
+    One of `"char"` is kept from the planner: where PostgreSQL 18 looks in statistics for one that it knows, it ends the
+    statement with an error (cache lookup failed for collation 0).
+    """
+    value = f"${number}::text::{column.type}"
+    return f"(SELECT {value})" if column.base == "char" else value
 
 
 def _repeated(columns: int, cursor: str) -> tuple[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ from asyncup.names import nearest, written
 from asyncup.sources.atonce import RowsAtOnce
 from asyncup.sources.bodies import UNREAD
 from asyncup.sources.catalog import leaves_of, resolve_query, resolve_table, stale_collations
+from asyncup.sources.connection.faults import CHECK_FLAGS
 from asyncup.sources.connection.session import Session
 from asyncup.sources.increments.incremental import Begun, begin, guard, rule_of
 from asyncup.sources.increments.incrementkeys import by_column, by_former_key, check_paged
@@ -93,7 +96,11 @@ class PostgresSource:
         self._average = 0.0
         self._most_rows = MAX_PAGE_ROWS  # less for a while where bodies among them cannot be read
         self._timely_rows = MAX_PAGE_ROWS
-        self._slicer = Slicer(lambda: session.another(), keyset.relation.label)  # noqa: PLW0108 - as it is by then
+        self._slicer = Slicer(
+            lambda: session.another(),  # noqa: PLW0108 - as it is by then
+            self._session_free,
+            keyset.relation.label,
+        )
         self.relation: Relation = keyset.relation
         self.key: KeyChoice = keyset.key
         self.estimated_rows = estimate
@@ -140,6 +147,8 @@ class PostgresSource:
             keyset = replace(keyset, utf8=connection.get_settings().server_encoding == "UTF8")
             version = connection.get_server_version().major
             notices = session.notices + await stale_collations(connection, version, relation, key.columns)
+            if request.page_size is not None and request.page_size > MAX_PAGE_ROWS:
+                notices.append(f"--page-size {request.page_size}: a page has {MAX_PAGE_ROWS:,} rows at most")
             estimate = _share(await _estimate(connection, keyset), request)
             if request.shard is not None:
                 keyset = replace(keyset, shard=shard_condition(relation.alias, key.columns, request.shard))
@@ -147,7 +156,9 @@ class PostgresSource:
             if request.incremental is not None and request.key is None:
                 keyset, access, said = await by_column(connection, keyset, access, request.incremental, estimate)
                 notices += said
-            if not access.paged and not request.allow_sort:
+            source = cls(session, keyset, request, estimate, notices)
+            is_one_page = not relation.is_query and request.limit is not None and request.limit <= source.page_rows
+            if not (access.paged or request.allow_sort or is_one_page):
                 if not relation.is_query:
                     raise refusal(relation, [column.name for column in key.columns], access)
                 if request.incremental is not None:
@@ -155,11 +166,15 @@ class PostgresSource:
                 access = replace(access, at_once=True)
             else:
                 await _check_nulls(connection, keyset)
-            source = cls(session, keyset, request, estimate, notices)
             source.access = access
             return source
 
-        return await session.run(look, "resolve", subject)
+        try:
+            return await session.run(look, "resolve", subject)
+        except SourceRefused as refused:
+            if refused.op == "resolve":
+                await _blame_flags(session, request, refused)
+            raise
 
     async def begin_increment(self, column: str, kept: Mapping[str, Any], lag: float | None, *, goes_on: bool) -> Begun:
         """Pin the bounds of an incremental run (see `incremental.begin`), and read within them from here on.
@@ -421,11 +436,17 @@ class PostgresSource:
         self._keyset = replace(self._keyset, relation=self.relation)
 
     async def _session_run(self, work: Callable[[Any], Awaitable[R]], op: str) -> R:
-        """Do `work(connection)` on a session that is idle; each reader that may be has one."""
+        """Do `work(connection)` on a session that is idle."""
+        async with self._session_free() as session:
+            return await session.run(work, op, self.relation.label)
+
+    @asynccontextmanager
+    async def _session_free(self) -> AsyncGenerator[Session]:
+        """A session that is idle, to oneself; each reader that may be has one."""
         async with self._turn:
             session = self._idle.pop()
             try:
-                return await session.run(work, op, self.relation.label)
+                yield session
             finally:
                 self._idle.append(session)
 
@@ -446,11 +467,13 @@ class PostgresSource:
         """Move the average row size towards this page's.
 
         Deferred bodies count too, or rows that grow would be read one by one to the end; but only up to a bound,
-        since from there on they would be deferred on a smaller page as well.
+        since from there on they would be deferred on a smaller page as well. Texts of columns come with every page.
         """
+        texts = self.shape.keys + len(self.shape.columns)
         bound = min(_LARGE_BODY, self.page_bytes // 4)
         sample = rows[:: len(rows) // 64 + 1]
-        mean = sum(min(row[-2] or 0, bound) for row in sample) / len(sample) + 256
+        size = sum(min(row[-2] or 0, bound) + sum(len(text or "") for text in row[:texts]) for row in sample)
+        mean = size / len(sample) + 256
         self._average = mean if not self._average else 0.5 * self._average + 0.5 * mean
 
     def _checked(self, rows: Sequence[Row], after: Key | None) -> Sequence[Row]:
@@ -475,6 +498,18 @@ class PostgresSource:
                 "the comparison operators of the key's type are inconsistent; give another --key",
             )
         return rows
+
+
+async def _blame_flags(session: Session, request: Request, refused: SourceRefused) -> None:
+    """Say of SQL that the server refuses which flag it is of, as far as can be told."""
+    flags = [name for name in ("query", "table", "where", "key") if getattr(request, name) is not None]
+    if refused.hint == CHECK_FLAGS:
+        refused.hint = f"check {' and '.join(f'--{name}' for name in flags)}"
+    if request.where is None or refused.message.startswith("permission denied"):
+        return
+    with contextlib.suppress(AsyncupError):
+        await PostgresSource.resolve(session, replace(request, where=None))
+        refused.op, refused.subject = "read SQL", "--where"
 
 
 def _check_columns(relation: Relation, request: Request) -> None:

@@ -10,7 +10,7 @@ slice of it reads no more than its own bytes; the server tells it by its stored 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any
 
 from asyncup.errors import (
@@ -31,10 +31,16 @@ _CURSOR = "asyncup_slices"
 
 
 class Slicer:
-    """Reads bodies of one source. `another` gives a session of its own for each one that is read at the same time."""
+    """Reads bodies of one source. `another` gives a session of its own for each one that is read at the same time.
 
-    def __init__(self, another: Callable[[], Session], label: str) -> None:
+    Where the server takes no further connection, `lend` gives one that reads pages, which wait meanwhile.
+    """
+
+    def __init__(
+        self, another: Callable[[], Session], lend: Callable[[], AbstractAsyncContextManager[Session]], label: str
+    ) -> None:
         self._another = another
+        self._lend = lend
         self._label = label
         self._idle: list[Session] = []
         self._sessions: list[Session] = []
@@ -45,10 +51,9 @@ class Slicer:
 
         `is_suspect`: what the server refuses is this body's fault.
         """
-        session = self._idle.pop() if self._idle else self._begin()
-        is_done = False
+        is_open = is_done = False
         try:
-            async with session.held(_OP, self._label) as held:
+            async with self._session() as session, session.held(_OP, self._label) as held:
                 reading = _Reading(held, self._label, is_suspect=is_suspect)
                 # who is slow to take the slices must not lose them to a limit for forgotten transactions
                 await reading.run(NO_TIMEOUTS)
@@ -59,23 +64,35 @@ class Slicer:
                 size, pieces = first[0], [first[1]]
                 del first  # whoever takes a slice holds it alone
                 async with aclosing(reading.slices(size, pieces)) as slices:
+                    is_open = True
                     yield Slices(size, slices)
                     is_done = True
-        except AsyncupError:
+        except AsyncupError as error:
+            error.was_sent = error.was_sent and is_open
             if not is_done:
                 raise  # else it came too late to matter
-        finally:
-            self._idle.append(session)
 
     async def close(self) -> None:
         """Close all connections. Never raises."""
         for session in self._sessions:
             await session.close()
 
-    def _begin(self) -> Session:
-        session = self._another()
-        self._sessions.append(session)
-        return session
+    @asynccontextmanager
+    async def _session(self) -> AsyncGenerator[Session]:
+        """A session for one body."""
+        if not self._idle:
+            session = self._another()
+            if await session.refused() is not None:
+                async with self._lend() as lent:
+                    yield lent
+                return
+            self._sessions.append(session)
+            self._idle.append(session)
+        session = self._idle.pop()
+        try:
+            yield session
+        finally:
+            self._idle.append(session)
 
 
 class _Reading:
@@ -127,9 +144,9 @@ def of_body(error: AsyncupError, *, is_suspect: bool) -> AsyncupError:
     """The error of a statement that reads one body: of that row alone, where others need not meet it.
 
     So it is with what the server cannot do, and with what takes it too long; with what it refuses only where that is known
-    to be this body's fault (`is_suspect`).
+    to be this body's fault (`is_suspect`). What comes before the statement, such as a snapshot that has gone, is of all rows.
     """
-    if isinstance(error, ReadingBroken) or (is_suspect and isinstance(error, SourceRefused) and error.op == _OP):
+    if error.op == _OP and isinstance(error, (ReadingBroken, SourceRefused) if is_suspect else ReadingBroken):
         return BodyRefused(error.op, error.subject, error.message, error.hint)
     if isinstance(error, StatementTimedOut):
         if error.disposition is not Disposition.RETRY:

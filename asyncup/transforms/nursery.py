@@ -113,7 +113,8 @@ def main(descriptor: int) -> None:
         gc.freeze()  # what is there now stays where it is, so that processes share it
         place = _serve(end)
     if place is not None:
-        _work(task, place, function, setup)
+        with contextlib.closing(place[0]):
+            _work(task, place, function, setup)
 
 
 @contextlib.contextmanager

@@ -245,9 +245,7 @@ async def test_a_proxy_of_the_environment_takes_the_slower_client_and_says_so_on
 
 
 @both_clients
-def test_compressed_objects_say_so_the_streamed_one_too(
-    program: Program, moto_bucket: MotoBucket, client: str
-) -> None:
+def test_compressed_objects_say_so_the_streamed_one_too(program: Program, moto_bucket: MotoBucket, client: str) -> None:
     run = program(*sync(moto_bucket.name, client, "--compress=gzip", "--cache-control=max-age={age}"))
     assert run.code == 0, run.stderr
     assert run.summary["put"] == 13

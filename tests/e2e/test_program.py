@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import asyncup as library
+from asyncup.cli.commands import COMMANDS
 from asyncup.errors import SourceRefused
 from tests.conftest import Bucket, Database, Program
 
@@ -111,10 +112,26 @@ def test_a_certificate_that_cannot_be_read_is_not_a_database_that_is_away(asyncu
     assert "PGSSLCERT" in run.summary["error"]["hint"]
 
 
-def test_the_version_does_not_import_what_it_does_not_need() -> None:
-    code = "import sys, asyncup.cli.main; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"asyncpg", "botocore", "aiohttp", "uvloop", "filelock"} & set(modules)
+LIBRARIES = {"asyncpg", "botocore", "aiohttp", "uvloop", "filelock"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed", "unneeded"),
+    [
+        (["--version"], "asyncup ", {"typer", "rich", "asyncio", "asyncup.config"}),
+        (["--help"], "Copy the rows of", {"asyncup.config", *(f"asyncup.cli.{name}" for name in COMMANDS)}),
+        (["demo", "--help"], "--keep", {"asyncup.config", "asyncup.cli.sync"}),
+        (["verify", "--help"], "--deep", {"asyncup.cli.plan", "asyncup.cli.status", *LIBRARIES}),
+    ],
+)
+def test_a_command_does_not_import_what_it_does_not_need(
+    arguments: list[str], printed: str, unneeded: set[str]
+) -> None:
+    code = "import sys; from asyncup.cli.main import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert printed in done.stdout
+    assert not unneeded & set(done.stderr.split())
 
 
 @pytest.fixture
@@ -168,6 +185,14 @@ def test_the_demo_copies_real_files_and_compares_every_byte(asyncup: Program, ro
     assert "All objects are as their rows are: 300 identical" in run.stdout
     assert list(room.iterdir()) == []
     assert servers_of(room) == []
+
+
+def test_the_demo_keeps_nothing_where_no_folder_can_be(asyncup: Program, room: Path) -> None:
+    (room / "file").touch()
+    run = asyncup("demo", f"--keep={room / 'file'}")
+    assert run.code == 2
+    assert run.stderr.startswith("error: it cannot be a folder: File exists")
+    assert run.stdout == ""
 
 
 def test_the_demo_leaves_what_it_is_told_to_keep(asyncup: Program, room: Path) -> None:

@@ -16,40 +16,14 @@ TABLE = (
 )
 PASSWORD = "correct-horse-battery"
 
+#: One of each place that finds some; the others are in tests/integration/test_mistakes.py.
 MISTAKES = [
     # flags, what the message says, what the hint says
     ([], "nothing to read", "--table"),
-    (["--table=documents"], "nowhere to write", "s3://bucket/{id}.json"),
-    (["--table=documents", "--query=select 1", "--to=null:"], "cannot be combined", "one of them"),
-    (["--query=select 1 as id", "--to=null:"], "no primary key", "--key"),
     (["--table=document", "--to=null:"], "there is no table document", "did you mean documents?"),
-    (["--table=nope.documents", "--to=null:"], "there is no table nope.documents", "documents"),
-    (["--table=keyless", "--to=null:"], "no primary key", "ADD PRIMARY KEY"),
-    (["--table=seen", "--to=null:"], "it is a view", "--key"),
-    (["--table=documents", "--to=null:{slog}"], "has no column slog", "did you mean slug?"),
-    (["--table=documents", "--to=null:", "--body=contents"], "has no column contents", "did you mean content?"),
-    (["--table=documents", "--to=null:", "--key=i_d"], "has no column i_d", "did you mean id?"),
-    (["--table=documents", "--to=null:", "--where=idd > 3"], 'column "idd" does not exist', "id"),
-    (["--query=select * frm documents", "--key=id", "--to=null:"], "syntax error", "--query"),
-    (["--table=documents", "--to=bucket/{id}"], "is no destination", "s3://"),
-    (["--table=documents", "--to=s3://BUCKET/{slug}"], "two rows could get the same object key", "{id}"),
-    (["--table=documents", "--to=s3://BUCKET/{id:.1f}"], "the same text", "without a format spec"),
-    (["--table=documents", "--to=s3://BUCKET/{slug}{id}"], "nothing separates", "{slug}/{id}"),
-    (["--table=documents", "--to=s3://BUCKET/{id.__class__}"], "only columns", "{column}"),
-    (["--table=documents", "--to=s3://BUCKET/{id"], "never closed", "{{"),
-    (["--table=documents", "--to=s3://BUCKET"], "no template", "s3://BUCKET/{id}.json"),
     (["--table=documents", "--to=s3://no-such-bucket/{id}"], "there is no bucket no-such-bucket", "--endpoint-url"),
-    (["--table=documents", "--to=null:", "--memory=64M"], "'64M' is not a size", None),
-    (["--table=documents", "--to=null:", "--concurrency=many"], "not a whole number", None),
-    (["--table=documents", "--to=null:", "--concurrency=0"], "at least 1", None),
-    (["--table=documents", "--to=null:", "--drain-timeout=soon"], "not a duration", None),
-    (["--table=documents", "--to=null:", "--on-null=skp"], "none of skip, empty, fail", "did you mean skip?"),
     (["--table=documents", "--to=null:", "--progress=loud"], "none of", None),
     (["--table=documents", "--to=null:", "--tabel=x"], "--tabel", "--help"),
-    (["--table=documents", "--to=s3://BUCKET/{id}", "--profile=nobody"], "nobody", "--profile"),
-    (["--table=documents", "--to=s3://BUCKET/{id}", "--ca-bundle=missing.pem"], "missing.pem", None),
-    (["--table=documents", "--to=file:///tmp/../etc/{id}"], "'..' segment", "in full"),
-    (["--table=documents", "--to=file:///proc/no/{id}"], "No such file or directory", "can be written"),
     (["--table=documents", "--to=null:", "--state=/proc/no"], "state folder", "--state"),
 ]
 

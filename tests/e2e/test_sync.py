@@ -24,6 +24,7 @@ FIELDS = {
     "seconds": float,
     "objects_per_second": float,
     "latency_ms": dict,
+    "loop_lag_ms": dict,
     "concurrency": dict,
     "resumed": bool,
     "checkpoint": (str, type(None)),
@@ -40,6 +41,7 @@ def check_shape(summary: dict[str, Any]) -> None:
         assert isinstance(summary[name], kind), name
     assert set(summary["latency_ms"]) == {"p50", "p95", "p99"}
     assert set(summary["concurrency"]) == {"limit", "peak"}
+    assert set(summary["loop_lag_ms"]) == {"p99", "max"}
     if summary["error"] is not None:
         assert set(summary["error"]) == {"type", "op", "subject", "message", "hint"}
     for job in summary["jobs"]:

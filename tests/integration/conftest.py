@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from asyncup.embedded.s3 import EmbeddedS3
 from asyncup.flow.ending import Grace
 from asyncup.flow.retry import Retrier
 from asyncup.sinks.s3 import S3Settings, S3Sink
@@ -19,8 +17,6 @@ from asyncup.sinks.s3.settings import PART_BYTES
 from tests.conftest import Bucket
 from tests.integration.plays import Play, Told
 from tests.integration.scripted_s3 import ScriptedS3, scripted_s3
-
-_numbers = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -54,13 +50,11 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def rclone_bucket(s3: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def rclone_bucket(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A bucket on a server that checks signatures, with its keys in the environment; its objects lie as files."""
-    name = f"integration-{next(_numbers)}"
-    s3.make_bucket(name)
-    for variable, value in s3.environment.items():
+    for variable, value in bucket.server.environment.items():
         monkeypatch.setenv(variable, value)
-    return Bucket(s3, name)
+    return bucket
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from asyncup.checkpoints.deadletters import LONGEST_HEADER, DeadLetterFile
+from asyncup.checkpoints.letters import LetterFile
 from asyncup.errors import StateRefused
 
 JOB = {"name": "public.docs"}
@@ -45,6 +46,16 @@ def test_what_only_looks_a_little_like_ours_is_refused_or_ours(tmp_path: Path, c
         with pytest.raises(StateRefused):
             file.open(keep=0)
         assert path.read_bytes() == content
+
+
+def test_whoever_gives_a_folder_or_a_checkpoint_is_told_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(StateRefused, match="it cannot be read: it is a folder"):
+        LetterFile.open(tmp_path)
+    (tmp_path / "docs.json").write_text("{}")
+    (tmp_path / "docs.dead-letters.jsonl").touch()
+    with pytest.raises(StateRefused) as caught:
+        LetterFile.open(tmp_path / "docs.json")
+    assert "the rows that failed are in" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("path", ["/dev/full", "/dev/zero", "/dev/null", "pipe"])

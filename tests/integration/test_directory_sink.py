@@ -6,6 +6,7 @@ What every sink promises is proved in the contract suite; here is what only a fi
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import resource
@@ -16,12 +17,13 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from asyncup.errors import AsyncupError, DestinationRefused, Disposition, RowRefused, ServerFault
-from asyncup.model import Upload
+from asyncup.model import Slices, Streamed, Upload
 from asyncup.sinks.directory import DirectorySink
 
 PART = re.compile(r"\.asyncup-[0-9a-f]{32}\.part")
@@ -114,6 +116,27 @@ def test_a_crash_leaves_whole_files_and_parts_under_names_of_their_own(root: Pat
     parts = {name for name in files if PART.fullmatch(name)}
     assert parts
     assert {files[name] for name in files.keys() - parts} == {4_000_000}
+
+
+async def test_streams_of_one_object_key_do_not_meet_in_one_file(root: Path) -> None:
+    sink, all_begun = DirectorySink(root, threads=1), asyncio.Barrier(3)
+
+    @asynccontextmanager
+    async def opened(piece: bytes) -> AsyncIterator[Slices]:
+        async def slices() -> AsyncIterator[bytes]:
+            yield piece
+            await all_begun.wait()
+            yield piece
+
+        yield Slices(2 * len(piece), slices())
+
+    try:
+        bodies = [Streamed(6, 6, functools.partial(opened, letter * 3)) for letter in (b"a", b"b", b"c")]
+        await asyncio.gather(*(sink.put(Upload("object", body)) for body in bodies))
+    finally:
+        await sink.close()
+    assert (root / "object").read_bytes() in (b"aaaaaa", b"bbbbbb", b"cccccc")
+    assert everything(root) == {"object"}
 
 
 async def test_a_file_that_cannot_be_finished_leaves_nothing(sink: DirectorySink, root: Path) -> None:

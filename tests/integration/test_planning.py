@@ -219,6 +219,29 @@ async def test_the_grant_that_is_missing_is_named(
         await sql(database, f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
+async def test_large_objects_that_may_not_be_read_are_of_the_sample_and_the_grant_is_said(database: Database) -> None:
+    role = "planning_stranger"
+    await sql(
+        database,
+        "CREATE TABLE large_objects AS SELECT n AS id, lo_from_bytea(0, 'seven b') AS body FROM generate_series(1, 6) n; "
+        "ALTER TABLE large_objects ADD PRIMARY KEY (id); "
+        f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON large_objects TO {role}; "
+        "DO $$ DECLARE one oid; BEGIN FOR one IN SELECT body FROM large_objects WHERE id < 3 LOOP "
+        f"EXECUTE 'GRANT SELECT ON LARGE OBJECT ' || one || ' TO {role}'; END LOOP; END $$",
+    )
+    try:
+        dsn = f"postgresql://{role}:{PASSWORD}@{database.dsn.rpartition('@')[2]}"
+        found = await plan(database, table="large_objects", body="lo:body", dsn=dsn)
+        assert (found.trial.rows, found.trial.put, found.trial.failed, found.bytes.largest) == (6, 2, 4, 7)
+        needed = f"permission denied for large object …; it needs GRANT SELECT ON LARGE OBJECT … TO {role}"
+        assert found.trial.reasons == ((needed, 4),)
+    finally:
+        await sql(
+            database,
+            f"SELECT lo_unlink(body) FROM large_objects; DROP TABLE large_objects; DROP OWNED BY {role}; DROP ROLE {role}",
+        )
+
+
 @pytest.mark.parametrize(
     ("options", "reasons"),
     [
@@ -377,6 +400,27 @@ async def test_pages_that_no_index_gives_are_refused_with_the_index_to_make_and_
     assert allowed.status == "ready", allowed.reasons
     assert allowed.access.sorts or allowed.access.scans
     assert "CREATE INDEX" in (allowed.access.mend or "")
+
+
+async def test_null_in_the_key_of_what_is_read_at_once_is_refused_before_any_page_shows_it(database: Database) -> None:
+    query = "SELECT nullif(id, 2900) AS id, row_number() OVER () AS r FROM docs"
+    found = await plan(database, query=query, key="id")
+    assert (found.exit_code, found.access.at_once) == (2, True)
+    assert [reason.message.partition(";")[0] for reason in found.reasons] == ["some rows have NULL in the key (id)"]
+
+
+async def test_a_sample_that_takes_too_long_is_no_reason_to_refuse(database: Database) -> None:
+    dsn = f"{database.dsn}?options=-c%20statement_timeout%3D500ms"
+    slow = "CASE WHEN id > 300 THEN pg_sleep(0.005) END IS NULL OR id > 0"
+    found = await plan(database, table="docs", body="title", where=slow, dsn=dsn)
+    assert (found.status, found.bytes.basis) == ("ready", "128 rows, the first page")
+
+
+async def test_a_body_that_the_server_cannot_make_is_a_row_that_fails_and_no_gigabyte(database: Database) -> None:
+    await sql(database, "CREATE TABLE loose (id int PRIMARY KEY, lo oid); INSERT INTO loose VALUES (1, 4000000000)")
+    found = await plan(database, table="loose", body="lo:lo", to="null:{id}")
+    assert (found.status, found.bytes.estimate) == ("ready", 0)
+    assert found.trial.reasons == (("large object 4000000000 does not exist", 1),)
 
 
 async def test_readers_shards_and_increments_are_shown_as_a_run_would_have_them(

@@ -174,3 +174,12 @@ async def test_pages_shrink_where_rows_grow_so_that_bodies_come_with_them_again(
     assert [int(row[0]) for page in found for row in page.rows] == list(range(1, 2501))
     assert max(len(page) for page in found) > reader.page_bytes // 3000
     assert not any(is_deferred(row) for page in found[-3:] for row in page.rows)
+
+
+async def test_pages_shrink_where_the_texts_of_columns_are_long(database: Database) -> None:
+    await fill(database, [20_000] * 1000, "text")
+    await sql(database, "ALTER TABLE t ADD small text DEFAULT 's'")
+    async with source(database, table="t", body="small", columns=("b",), memory=2 << 20) as reader:
+        sizes = [len(page) for page in await pages(reader)]
+    assert sum(sizes) == 1000
+    assert max(sizes[1:]) <= reader.page_bytes // 20_000

@@ -187,6 +187,17 @@ async def test_rows_are_read_exactly_once_by_a_key_of_type(typed: Database, kind
     await check_tables(typed, str(list(TYPES).index(kind)), TYPES[kind])
 
 
+async def test_a_char_key_of_which_the_planner_has_statistics_is_read_exactly_once(typed: Database) -> None:
+    """PostgreSQL 18 ends a statement that compares one with a value that the planner knows."""
+    await sql(
+        typed,
+        'CREATE DOMAIN letter AS "char"; CREATE TABLE letters (k letter PRIMARY KEY, n int);'
+        'INSERT INTO letters SELECT n::"char", n & 255 FROM generate_series(-40, 40) n; ANALYZE letters',
+    )
+    numbers = sorted(n & 255 for n in range(-40, 41))
+    await check_exactly_once(typed, [str(n) for n in numbers], table="letters", resumed=(7,), allow_sort=False)
+
+
 @pytest.mark.parametrize(
     ("name", "domain", "column", "later"),
     [

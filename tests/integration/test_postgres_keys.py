@@ -89,6 +89,21 @@ async def test_null_in_key_columns_hides_no_row(database: Database, present: lis
     await check_exactly_once(database, expected, table="t", key=tuple(names), resumed=PAGE_SIZES)
 
 
+async def test_a_unique_column_that_may_be_null_is_a_key_that_its_own_index_serves(database: Database) -> None:
+    await sql(
+        database,
+        "CREATE TABLE t (id serial PRIMARY KEY, code int UNIQUE, a int, b int, UNIQUE (a, b));"
+        "INSERT INTO t (code, a) SELECT CASE WHEN n % 3 > 0 THEN 50 - n END, 1 FROM generate_series(1, 20) n",
+    )
+    expected = await values(database, "SELECT id::text FROM t ORDER BY code IS NULL, code, t.id")
+    reader = await check_exactly_once(
+        database, expected, column="id", table="t", key=("code",), resumed=PAGE_SIZES, allow_sort=False
+    )
+    assert (reader.access.paged, reader.access.indexes) == (True, ("t_code_key", "t_pkey"))
+    with pytest.raises(SourceRefused, match="no index gives its rows"):  # those with one of them NULL are in no order
+        await read(database, table="t", key=("a", "b"), allow_sort=False)
+
+
 async def test_more_than_three_key_columns_that_may_be_null_are_refused(database: Database) -> None:
     await sql(database, "CREATE TABLE t (id int PRIMARY KEY, a int, b int, c int, d int)")
     with pytest.raises(SourceRefused, match=r"4 of its key columns may be NULL \(a, b, c, d\)") as refused:

@@ -10,7 +10,7 @@ import pytest
 from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.errors import SourceRefused
 from tests.conftest import Database
-from tests.integration.reading import check_exactly_once, emptied, prepared, source, sql, values
+from tests.integration.reading import check_exactly_once, emptied, prepared, read, source, sql, values
 
 SETUP = """
 CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL, b int NOT NULL, n int, tag text NOT NULL, live bool, doc text);
@@ -50,13 +50,13 @@ PAGED = {
 }
 AT_ONCE = {
     "no index": ("SELECT * FROM t", "a", "no index"),
-    "an order of its own": ("SELECT * FROM t ORDER BY a", "id", "no index"),
+    "an order of its own": ("SELECT * FROM t ORDER BY a", "id", "ORDER BY of its own"),
     "a union of all with filters": ("SELECT id FROM t WHERE id < 5 UNION ALL SELECT id FROM other", "id", ""),
-    "a volatile column": ("SELECT id, random() AS r FROM t", "id", ""),
-    "a set for each row": ("SELECT id, unnest(ARRAY[1]) FROM t", "id", ""),
-    "a common table": ("WITH w AS (SELECT * FROM t) SELECT * FROM w", "id", ""),
-    "a window over all": ("SELECT id, row_number() OVER (ORDER BY id) AS r FROM t", "id", "no index"),
-    "a number of the row": ("SELECT row_number() OVER (ORDER BY id) AS r FROM t", "r", "no index"),
+    "a volatile column": ("SELECT id, random() AS r FROM t", "id", "volatile"),
+    "a set for each row": ("SELECT id, unnest(ARRAY[1]) FROM t", "id", "several rows"),
+    "a common table": ("WITH w AS (SELECT * FROM t) SELECT * FROM w", "id", "for WITH"),
+    "a window over all": ("SELECT id, row_number() OVER (ORDER BY id) AS r FROM t", "id", "window"),
+    "a number of the row": ("SELECT row_number() OVER (ORDER BY id) AS r FROM t", "r", "window"),
     "a limit": ("SELECT * FROM t ORDER BY id LIMIT 5", "id", "LIMIT"),
     "a materialized common table": ("WITH w AS MATERIALIZED (SELECT * FROM t) SELECT * FROM w", "id", "common table"),
     "a common table that is used twice": (
@@ -70,7 +70,7 @@ AT_ONCE = {
     "a list": ("VALUES (1), (2)", "column1", "list"),
     "a volatile key": ("SELECT random() AS id, a FROM t", "id", ""),
     "a computed key": ("SELECT id + 1 AS id FROM t", "id", ""),
-    "an aggregate": ("SELECT max(id) AS id FROM t GROUP BY a", "id", ""),
+    "an aggregate": ("SELECT max(id) AS id FROM t GROUP BY a", "id", "aggregates"),
     "groups by another column": ("SELECT a, count(*) FROM t GROUP BY a", "a", ""),
     "distinct rows": ("SELECT DISTINCT a FROM t", "a", ""),
     "a union": ("SELECT id FROM t UNION SELECT a FROM t", "id", ""),
@@ -225,6 +225,14 @@ async def test_a_table_is_refused_for(indexed: Database, index: str, size: str) 
     async with source(indexed, **options, allow_sort=True) as reader:
         assert (reader.access.paged, reader.access.at_once) == (False, False)
         assert reader.access.mend == f"{mend};"
+
+
+async def test_a_limit_that_fits_in_one_page_needs_no_index(indexed: Database) -> None:
+    table = f"refused_tiny_{list(REFUSED).index('no index')}.t"
+    found = await read(indexed, table=table, key=("a",), limit=5, page_size=5, allow_sort=False)
+    assert [row[:2] for row in found] == [("0", "3"), ("0", "6"), ("0", "9"), ("0", "12"), ("1", "1")]
+    with pytest.raises(SourceRefused, match="no index gives its rows"):
+        await read(indexed, table=table, key=("a",), limit=6, page_size=5, allow_sort=False)
 
 
 async def test_the_index_that_is_advised_mends_it(indexed: Database) -> None:

@@ -199,6 +199,9 @@ async def test_a_snapshot_that_has_gone_ends_the_reading_and_says_so(database: D
         await anext(pages)
         holder = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction' AND datname = 'ranges'"
         assert await sql(database, holder) == "t"
+        large = (*("7", None)[: reader.shape.keys], 1 << 20, None)
+        with pytest.raises(ReadingBroken, match="the snapshot that this run reads has gone"):
+            await reader.body(large)  # that row is not to be blamed for it
         with pytest.raises(ReadingBroken, match="the snapshot that this run reads has gone") as caught:
             [page async for page in pages]
         assert "without" in str(caught.value.hint) or "leave --snapshot out" in str(caught.value.hint)

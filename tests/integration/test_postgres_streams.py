@@ -109,6 +109,19 @@ async def test_whatever_a_body_comes_from_its_slices_are_it(database: Database, 
             assert await whole(reader.stream(row, 1)) == await reader.body(row)
 
 
+async def test_bodies_come_over_the_connection_of_the_pages_where_the_server_takes_no_other(database: Database) -> None:
+    await fill(database, "uncompressed", 100_000, 40_000)
+    await sql(database, "CREATE ROLE lonely LOGIN PASSWORD 'alone' CONNECTION LIMIT 1; GRANT SELECT ON t TO lonely")
+    try:
+        async with reading(database, dsn=f"postgresql://lonely:alone@{database.dsn.partition('@')[2]}") as reader:
+            found = await deferred(reader)
+            bodies = await asyncio.gather(*(whole(reader.stream(row, 1)) for row in found))
+            assert [(len(body), body) for body in bodies] == [(row[-2], await reader.body(row)) for row in found]
+            assert len(found) == 2
+    finally:
+        await sql(database, "DROP OWNED BY lonely; DROP ROLE lonely")
+
+
 async def test_a_compressed_body_is_decompressed_once_and_not_for_each_slice(database: Database) -> None:
     await fill(database, "compressed", 4_000_000)
     async with reading(database, slice_bytes=20_000) as reader:

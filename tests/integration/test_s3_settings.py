@@ -255,3 +255,18 @@ async def test_tls_before_1_2_is_not_spoken(certificate: Certificate, credential
             await sink.put(UPLOAD)
         await sink.close()
         assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("bucket", "priced"),
+    [
+        ("general", True),
+        ("arn:aws:s3:eu-west-1:123456789012:accesspoint/one", True),
+        ("express--use1-az4--x-s3", False),
+        ("arn:aws:s3-outposts:eu-west-1:123456789012:outpost/op-01/accesspoint/one", False),
+    ],
+)
+async def test_prices_hold_for_buckets_for_general_use(bucket: str, priced: bool) -> None:
+    sink = await S3Sink.open(S3Settings(bucket, region="eu-west-1", no_sign_request=True))
+    await sink.close()
+    assert sink.is_aws is priced

@@ -6,9 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-import typer.main
 
-from asyncup.cli import main, sync
+from asyncup.cli import sync
+from asyncup.cli.commands import COMMANDS, build, program
 from asyncup.config import Config, environment, flag
 
 
@@ -17,8 +17,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The options of every run that the command line asked for."""
     runs: list[dict[str, Any]] = []
 
-    def run_sync(options: dict[str, Any], **_presentation: Any) -> int:
-        runs.append(options)
+    def run_sync(values: dict[str, Any]) -> int:
+        runs.append(sync.given(values))
         return 0
 
     monkeypatch.setattr(sync, "run_sync", run_sync)
@@ -26,13 +26,12 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def give(*arguments: str) -> None:
-    command: Any = typer.main.get_command(main.app)
-    assert command.main(args=["sync", *arguments], prog_name="asyncup", standalone_mode=False) == 0
+    assert program().main(args=["sync", *arguments], prog_name="asyncup", standalone_mode=False) == 0
 
 
 #: An option that is given once, by what kind of value it takes.
 SWITCHES = {entry.name for entry in fields(Config) if entry.default is False}
-REPEATED = {entry.name for entry in fields(Config) if entry.default == ()}
+REPEATED = {"metadata", "tag"}
 #: A password is for the library alone: what stands on a command line is seen by all.
 ONCE = {entry.name for entry in fields(Config)} - SWITCHES - REPEATED - {"password"}
 
@@ -79,8 +78,13 @@ def test_a_repeated_flag_is_one_value_in_each_line_of_the_environment(
     ]
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_listed_is_there_and_begins_its_help_as_it_is_listed(name: str) -> None:
+    command = build(name)
+    assert (command.name, command.help.splitlines()[:2]) == (name, [COMMANDS[name], ""])
+
+
 def test_a_retry_takes_connections_and_speed_and_nothing_that_would_make_another_job_of_it() -> None:
-    command: Any = typer.main.get_command(main.app)
-    taken = {parameter.name for parameter in command.commands["retry"].params}
+    taken = {parameter.name for parameter in build("retry").params}
     assert {"dsn", "endpoint_url", "region", "profile", "concurrency", "memory", "max_failures", "state"} <= taken
     assert not {"table", "query", "where", "key", "to", "body", "metadata", "on_null", "name", "limit"} & taken

@@ -22,6 +22,7 @@ from asyncup.config import (
     Config,
     StatePlace,
     flag,
+    as_typed,
     parse_duration,
     parse_size,
     parse_state,
@@ -75,6 +76,25 @@ def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "typed"),
+    [
+        ("memory", 8 << 20, "8MiB"),
+        ("memory", 1536 << 10, "1536KiB"),
+        ("max_bandwidth", 1_000_001, "1000001"),
+        ("lag", 300.0, "5m"),
+        ("lag", 90061.5, "1d1h1m1s500ms"),
+        ("lag", 0.0, "0.0"),
+        ("lag", 1e-4, "0.0001"),
+        ("table", "8 docs", "8 docs"),
+    ],
+)
+def test_a_command_has_sizes_and_durations_as_people_type_them(option: str, value: Any, typed: str) -> None:
+    assert as_typed(option, value) == typed
+    needed = {"incremental": "id"} if option == "lag" else {}
+    assert getattr(Config.of(**{**RIGHT, **needed, option: typed}), option) == value
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [
         ("2", 2.0),
@@ -87,6 +107,7 @@ def test_what_is_no_size_is_refused_with_examples(text: str) -> None:
         ("1h", 3600.0),
         ("1h1m1s1ms", 3661.001),
         ("1.5h", 5400.0),
+        ("1d", 86400.0),
         ("90m", 5400.0),
         ("1s500ms", 1.5),
         (3, 3.0),
@@ -105,7 +126,7 @@ def test_a_duration_is_seconds_or_has_units(text: str | float, seconds: float) -
 def test_what_is_no_duration_is_refused_with_examples(option: str, text: str) -> None:
     error = refused(**{option: text})
     assert error.subject == flag(option)
-    assert "write it as 2, 2s, 1m30s or 500ms" in error.message
+    assert "write it as 2, 2s, 1m30s, 500ms, 1h or 1d" in error.message
 
 
 @pytest.mark.parametrize(
@@ -168,7 +189,7 @@ def test_what_is_no_duration_is_refused_with_examples(option: str, text: str) ->
         ({"metadata": [("a", "b")]}, "--metadata", "('a', 'b') is not written as name=value"),
         ({"tag": [""]}, "--tag", "'' is not written as name=value"),
         ({"tag": {1: "x"}}, "--tag", "not texts"),
-        ({"body": "a b"}, "--body", '"row" for the row as JSON'),
+        ({"body": "a b"}, "--body", "--body '\"a b\"'"),
         ({"body": ""}, "--body", '"row" for the row as JSON'),
         ({"ca_bundle": "no/such.pem"}, "--ca-bundle", "there is no file no/such.pem"),
         ({"state": ""}, "--state", "names no place"),
@@ -339,7 +360,7 @@ def test_a_run_with_a_limit_is_for_trying_out(limit: int | None, trial: bool) ->
     assert Config.of(**RIGHT, limit=limit).is_trial is trial
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip))
 def test_a_query_is_named_by_its_hash(query: str) -> None:
     digest = hashlib.sha256(query.encode()).hexdigest()
     assert Config.of(query=query, key="id", to="null:").query_name() == f"query-{digest[:8]}"

@@ -38,6 +38,26 @@ def test_an_sqlstate_says_whether_to_try_again(kind: type[AsyncupError], state: 
 
 
 @pytest.mark.parametrize(
+    ("what", "grant"),
+    [
+        ("table docs", "GRANT SELECT ON shop.docs TO reader;"),
+        ("view other", "GRANT SELECT ON other TO reader;"),
+        ("schema shop", "GRANT USAGE ON SCHEMA shop TO reader; GRANT SELECT ON shop.docs TO reader;"),
+        ("schema Other", 'GRANT USAGE ON SCHEMA "Other" TO reader;'),
+        ("database db", "GRANT CONNECT ON DATABASE db TO reader;"),
+    ],
+)
+def test_the_grant_that_is_missing_has_its_names(what: str, grant: str) -> None:
+    error = error_of(Fault("42501", f"permission denied for {what}", role="reader"), "read", "shop.docs")
+    assert error.hint == f"the role needs: {grant}"
+
+
+def test_a_row_that_fails_for_its_large_object_says_which_grant_it_needs() -> None:
+    error = error_of(Fault("42501", "permission denied for large object 7", role="Reader"), "read", "shop.docs")
+    assert error.message.endswith('; it needs GRANT SELECT ON LARGE OBJECT 7 TO "Reader"')
+
+
+@pytest.mark.parametrize(
     ("state", "message", "kind", "hint"),
     [
         ("57014", "canceling statement due to user request", ServerFault, None),

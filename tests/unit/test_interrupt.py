@@ -77,3 +77,20 @@ async def test_a_sleep_can_be_cancelled() -> None:
     sleep.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sleep
+
+
+def test_every_branch_is_drained_by_the_first_request_and_aborted_by_the_second_and_can_be_asked_alone() -> None:
+    told: list[str] = []
+    interrupt = Interrupt()
+    branches = {name: interrupt.branch() for name in "ab"}
+    for name, branch in branches.items():
+        branch.attach(lambda name=name: told.append(f"drain {name}"), lambda name=name: told.append(f"abort {name}"))
+    branches["a"].request(signal.SIGTERM)
+    assert (told, interrupt.draining, branches["b"].draining) == (["drain a"], False, False)
+    interrupt.request(signal.SIGINT)
+    assert told[1:] == ["abort a", "drain b"]
+    interrupt.request(signal.SIGINT)
+    assert told[3:] == ["abort a", "abort b"]
+    late = interrupt.branch()
+    late.attach(lambda: told.append("drain late"), lambda: told.append("abort late"))
+    assert told[5:] == ["drain late", "abort late"]

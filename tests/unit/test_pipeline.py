@@ -383,11 +383,12 @@ async def test_a_drain_does_not_wait_for_another_attempt() -> None:
         MemorySource(bodies(100)), FaultySink(lambda upload, attempt: Throttled("put", "o", "slow", None, 60.0))
     )
     running = run.start()
-    await until(lambda: run.tally.retries)
+    await until(lambda: run.tally.throttled)
     run.interrupt.request(2)
     async with asyncio.timeout(5):
         assert await running is False
     assert run.settled.rows == 0
+    assert run.tally.retries == 0  # none was sent
     assert run.dead_letters.letters == []
 
 

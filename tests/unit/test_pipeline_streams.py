@@ -140,6 +140,25 @@ async def test_a_body_that_cannot_be_read_fails_its_row_with_the_reason(error: A
     assert one.pipeline.budget.used == 0
 
 
+async def test_an_attempt_that_ends_before_anything_is_sent_is_no_request() -> None:
+    origin = source(b"small", large(2))
+
+    def unsent(row: int, _piece: int) -> BodyRefused | ServerFault | None:
+        error = (
+            BodyRefused("read", "memory", "denied") if row == 2 and failed else ServerFault("read", "memory", "away")
+        )
+        error.was_sent = False
+        failed.append(error)
+        return error
+
+    failed: list[Any] = []
+    origin.fault = unsent
+    one = run(origin, MemorySink())
+    assert await one.run()
+    assert (one.settled.put, one.settled.failed) == (1, 1)
+    assert (one.tally.attempts, one.tally.retries) == (1, 0)
+
+
 async def test_a_deferred_body_that_cannot_be_read_fails_its_row_too() -> None:
     class Broken(MemorySource):
         async def body(self, row: Any) -> bytes | None:

@@ -106,7 +106,7 @@ def test_a_usual_job_is_one_screen_of_80_columns() -> None:
     text = "\n".join(lines)
     for words in (
         "Ready; nothing was sent or written.",
-        "about 1,204,000 (reltuples, analysed 2026-11-20 03:12 UTC)",
+        "about 1,204,000 (the server's statistics, analysed 2026-11-20 03:12 UTC)",
         "about 2.4 GB",
         "by index documents_pkey, no sort",
         "unique by id; of 100 rows 98 put, 2 skipped (the body is NULL)",
@@ -135,6 +135,17 @@ def test_what_was_found_is_shown_beside_the_refusal_and_no_command() -> None:
     assert lines[0] == "Refused, for 2 reasons; nothing was sent or written."
     assert any(line.startswith("rows ") for line in lines)
     assert "asyncup sync" not in "\n".join(lines)
+
+
+def test_a_long_object_key_is_cut_and_what_is_skipped_is_no_failure() -> None:
+    found = Preflight(
+        template=TemplateFacts("{id}", True, ("id",)),
+        trial=Trial(4, 1, 2, 1, (("the body is NULL", 2), ("too long", 1))),
+        sample=(SampledRow(("1",), "k" * 1000, 1, {}, "put"),),
+    )
+    lines = preflight_lines(found, 60)
+    assert any(line.startswith("  kkk") and line.endswith("…  1 B") and len(line) == 60 for line in lines)
+    assert "of 4 rows 1 put, 2 skipped (the body is NULL), 1 fail (too long)" in " ".join(" ".join(lines).split())
 
 
 def test_headers_that_differ_stand_below_their_row_and_nothing_of_a_row_steers_the_terminal() -> None:

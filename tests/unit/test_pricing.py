@@ -35,7 +35,7 @@ def test_an_object_in_parts_costs_two_requests_more_than_its_parts() -> None:
 
 def test_a_million_objects_cost_five_dollars_and_nothing_is_known_of_other_prices() -> None:
     requests = Requests(put=1_000_000, multipart=0, parts=0)
-    price = price_of(requests, 10**12, priced=True, storage_class=None)
+    price = price_of(requests, 1000 << 30, priced=True, storage_class=None)
     assert (price.dollars, price.storage_month) == (pytest.approx(5.0), pytest.approx(23.0))
     assert price.date is not None
     assert price.source == "https://aws.amazon.com/s3/pricing/"
@@ -55,6 +55,12 @@ def test_time_is_objects_by_rate_and_the_bytes_that_this_takes() -> None:
     ]
     assert [time.bytes_per_second for time in times[:3]] == [200_000.0, 2_000_000.0, 7_000_000.0]
     assert times_at(0, 0, max_rate=None, max_bandwidth=None) == ()
+
+
+def test_large_objects_are_sent_no_faster_than_by_a_fast_network() -> None:
+    times = times_at(10, 10_000_000, max_rate=None, max_bandwidth=None)  # a megabyte each
+    assert [(time.rate, time.seconds) for time in times] == [(100, 0.1), (1000, 0.01), (1250, 0.008)]
+    assert "10 Gbit/s" in times[-1].basis
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,20 @@ from asyncup.errors import (
     UsageError,
 )
 from asyncup.model import Counts
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+from asyncup.report import (
+    ABORTED,
+    COMPLETE,
+    INTERRUPTED,
+    NO_OBJECT,
+    PARTIAL,
+    Difference,
+    JobReport,
+    Lag,
+    Latency,
+    Report,
+    Several,
+    Verdict,
+)
 
 #: The fields that the whole run and each of its jobs have, with their types.
 FIELDS: dict[str, Any] = {
@@ -35,6 +48,7 @@ FIELDS: dict[str, Any] = {
     "seconds": float,
     "objects_per_second": float,
     "latency_ms": {"p50": float, "p95": float, "p99": float},
+    "loop_lag_ms": {"p99": float, "max": float},
     "concurrency": {"limit": int, "peak": int},
     "resumed": bool,
     "checkpoint": (str, None),
@@ -143,6 +157,7 @@ def test_the_figures_of_a_job_are_those_of_the_run() -> None:
         throttled=3,
         seconds=2.00049,
         latency=Latency(1.0, 2.0, 3.0),
+        lag=Lag(0.5, 7.5),
         limit=64,
         peak=12,
         checkpoint="a.json",
@@ -161,6 +176,7 @@ def test_the_figures_of_a_job_are_those_of_the_run() -> None:
         "seconds": 2.0,
         "objects_per_second": 15.0,
         "latency_ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0},
+        "loop_lag_ms": {"p99": 0.5, "max": 7.5},
         "concurrency": {"limit": 64, "peak": 12},
         "resumed": False,
         "checkpoint": "a.json",
@@ -176,3 +192,72 @@ def test_a_resumed_job_carries_the_total_over_all_its_runs_and_the_run_s_own_row
     assert value["jobs"][0]["total"] == 1008
     assert fits(value, {"version": int, **FIELDS, "jobs": list})
     assert fits(value["jobs"][0], {"name": str, **FIELDS, "total": int})
+
+
+def together(*jobs: JobReport, signal: int | None = None) -> Report:
+    return Report.of(jobs, seconds=2.0, latency=Latency(1.0, 2.0, 3.0), most=10, peak=7, signal=signal)
+
+
+NOTHING = Counts()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "signal", "code", "status"),
+    [
+        ((job(COMPLETE), job(COMPLETE)), None, 0, "complete"),
+        ((job(COMPLETE), job(PARTIAL)), None, 3, "partial"),
+        ((job(PARTIAL), job(INTERRUPTED), job(COMPLETE)), 15, 143, "interrupted"),
+        ((job(COMPLETE), job(ABORTED, error=e(Unreachable))), None, 1, "aborted"),
+        ((job(COMPLETE), job(ABORTED, error=e(UsageError), counts=NOTHING)), None, 1, "aborted"),
+        ((job(COMPLETE, counts=NOTHING), job(ABORTED, error=e(UsageError), counts=NOTHING)), None, 2, "aborted"),
+        (
+            (job(ABORTED, error=e(UsageError), counts=NOTHING), job(ABORTED, error=e(Unreachable), counts=NOTHING)),
+            None,
+            1,
+            "aborted",
+        ),
+        ((job(INTERRUPTED), job(ABORTED, error=e(Unreachable))), 2, 1, "aborted"),
+    ],
+)
+def test_several_jobs_end_as_the_worst_of_them(
+    jobs: tuple[JobReport, ...], signal: int | None, code: int, status: str
+) -> None:
+    report = together(*jobs, signal=signal)
+    assert (report.exit_code, report.status, report.to_json()["status"]) == (code, status, status)
+
+
+def test_several_jobs_are_summed_up_and_each_is_there() -> None:
+    first, second = e(SourceRefused), e(Unreachable)
+    jobs = (
+        job(ABORTED, error=first, attempts=3, limit=6, peak=5, resumed=True, settled_before=10, checkpoint="a"),
+        job(ABORTED, error=second, attempts=4, limit=6, peak=4, checkpoint="b", dead_letters="x"),
+    )
+    found = together(*jobs).to_json()
+    assert [part["name"] for part in found["jobs"]] == ["public.docs"] * 2
+    assert fits({name: found[name] for name in FIELDS}, FIELDS)
+    assert (found["rows"], found["put"], found["bytes"], found["attempts"]) == (16, 10, 1800, 7)
+    assert (found["concurrency"], found["seconds"]) == ({"limit": 10, "peak": 7}, 2.0)
+    assert (found["resumed"], found["checkpoint"], found["dead_letters"]) == (True, None, "x")
+    assert found["error"]["type"] == "SourceRefused"
+
+
+def test_what_several_jobs_were_found_to_be_is_summed_up_by_the_worst() -> None:
+    def verdict(missing: int = 0, **changes: Any) -> Verdict:
+        differences = (Difference("missing", ("1",), "a", NO_OBJECT),) * missing
+        return Verdict(
+            **{"complete": True, "rows": 5, "objects": 5, "missing": missing, **changes}, differences=differences
+        )
+
+    def several(*verdicts: Verdict) -> Several[Verdict]:
+        parts = tuple(zip("abc", verdicts, strict=False))
+        return Several(parts, worst=(1, 2, 4), sums=("rows", "missing"))
+
+    found = several(verdict(), verdict(2))
+    assert (found.status, found.exit_code) == ("different", 4)
+    told = found.to_json()
+    assert (told["rows"], told["missing"], [part["name"] for part in told["jobs"]]) == (10, 2, ["a", "b"])
+    assert [(one["job"], one["object_key"]) for one in told["differences"]] == [("b", "a")] * 2
+    lost = verdict(complete=False, error=e(Unreachable))
+    assert (several(verdict(1), lost).exit_code, several(verdict(1), lost).error) == (1, lost.error)
+    assert several(lost, verdict(complete=False, signal=2)).exit_code == 130
+    assert several(verdict(), verdict()).exit_code == 0

@@ -42,9 +42,18 @@ def test_a_complete_run_says_what_it_did_and_what_it_cost_and_nothing_is_next() 
 
 
 def test_the_level_is_said_and_why_it_is_there() -> None:
-    assert "  at most 60 requests in flight; the limit was 64: more brings nothing" in lines(
+    assert "  at most 60 requests in flight; the limit at the end was 64: more brings nothing" in lines(
         level="more brings nothing"
     )
+    assert "  at most 60 requests in flight; the limit was 64: fixed for file:" in lines(level="fixed for file:")
+
+
+def test_where_nothing_is_sent_there_is_no_latency_and_no_request() -> None:
+    assert lines(destination="null:", level="fixed for null:", skips=("the body is NULL",)) == [
+        "Complete: 1,023 rows in 4.0s: 1,000 put, 20 skipped, 3 failed",
+        "  20 skipped: the body is NULL",
+        "  5.0 MB, 250 objects/s; nothing was sent (null:)",
+    ]
 
 
 def test_only_a_destination_that_takes_requests_is_said_to_have_cost_some() -> None:
@@ -93,6 +102,11 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
             "Next: run the same command again; it resumes from the checkpoint .asyncup/public.docs.json.",
         ),
         (
+            {"status": INTERRUPTED, "restarted": True},
+            "Interrupted: ",
+            "Next: run it again without --restart; it resumes from the checkpoint .asyncup/public.docs.json.",
+        ),
+        (
             {"status": INTERRUPTED, "checkpoint": None},
             "Interrupted: ",
             "Next: run the same command again; it starts from the beginning.",
@@ -133,7 +147,11 @@ def test_a_run_that_is_not_complete_says_what_to_do_next(changes: dict[str, obje
 
 def test_running_again_is_not_advised_where_only_another_configuration_helps() -> None:
     refusal = DestinationRefused("put", "o", "AccessDenied", "ask for s3:PutObject")
-    assert not any("run the same command again" in line for line in lines(status=ABORTED, error=refusal))
+    assert not any("Next:" in line for line in lines(status=ABORTED, error=refusal, counts=Counts()))
+    assert lines(status=ABORTED, error=refusal)[-1] == (
+        "Next: mend that first, or it ends there again; the same command then resumes from the checkpoint "
+        ".asyncup/public.docs.json, other flags need --restart."
+    )
 
 
 def test_a_run_that_never_began_says_no_more_than_its_error() -> None:

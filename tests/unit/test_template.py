@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asyncup.errors import RowRefused, TemplateRefused
 from asyncup.model import Column, RowShape
 from asyncup.names import written
-from asyncup.render.template import Placeholder, check_columns, compile_template, parse_template
+from asyncup.render.template import Placeholder, compile_template, parse_template
 
 
 def render(text: str, base: str, value: str | None, *, name: str = "c") -> str | None:
@@ -205,11 +205,3 @@ def test_columns_are_found_behind_the_key_wherever_the_template_names_them() -> 
 def test_a_template_without_columns_is_the_same_for_every_row() -> None:
     form = compile_template(parse_template("text/{{plain}}"), RowShape(0))
     assert form(()) == "text/{plain}"
-
-
-def test_a_column_that_does_not_exist_is_refused_with_the_nearest_that_does() -> None:
-    check_columns(["id", "Slug"], ["id", "Slug"], "--to", "public.pages")
-    with pytest.raises(TemplateRefused, match=r"public\.pages has no column 'slug'") as caught:
-        check_columns(["id", "slug"], ["id", "Slug"], "--to", "public.pages")
-    assert caught.value.hint == 'did you mean "Slug"?'
-    assert caught.value.subject == "--to"

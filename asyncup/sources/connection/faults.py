@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from asyncup.errors import AsyncupError, ReadingBroken, ServerFault, SourceRefused, StatementTimedOut, Unreachable
+from asyncup.names import parse_qualified, written
 
 #: The server ends connections, starts, stops or is full: on another connection, later.
 _GONE = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "53300"})
@@ -32,7 +33,14 @@ _POOLER_BUSY = re.compile(
     r"client_idle) ?_?timeout|server lifetime|connect string changed|obsolete connection|server_lifetime"
 )
 _POOL_MODE = re.compile(r"statement pooling mode")
+#: What a privilege is missing for: https://github.com/postgres/postgres/blob/master/src/backend/catalog/aclchk.c
+_DENIED = re.compile(
+    r"permission denied for (table|view|materialized view|foreign table|schema|database|large object) (.+)"
+)
 _STARTUP_PARAMETER = re.compile(r"unsupported startup parameter")
+
+#: The hint where there is no better one.
+CHECK_FLAGS = "check --table, --query, --where and --key"
 
 _TRANSACTIONS = (
     "every page is a transaction of its own, so a pooler has to be in transaction or session mode (pool_mode=transaction "
@@ -42,12 +50,16 @@ _TRANSACTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What a server said: SQLSTATE, message (with its detail) and hint; `closed` when it closed the connection with it."""
+    """What a server said: SQLSTATE, message (with its detail) and hint; `closed` when it closed the connection with it.
+
+    `role` is who it was said to.
+    """
 
     state: str
     message: str
     hint: str | None = None
     closed: bool = False
+    role: str | None = None
 
 
 def error_of(fault: Fault, op: str, subject: str) -> AsyncupError:
@@ -79,10 +91,11 @@ def error_of(fault: Fault, op: str, subject: str) -> AsyncupError:
             f"what is read has changed since the run began: {message}",
             "run it again; if columns of the key or the template were renamed, change the flags too",
         )
+    if state == "42501" and (denied := _DENIED.fullmatch(message)) and denied[1] == "large object":
+        # of one row among others, of which nobody sees the hint
+        return SourceRefused(op, subject, f"{message}; it needs {_grant(denied, subject, fault.role)[:-1]}")
     if state[:2] in ("42", "22", "0A", "3F", "25", "2F", "08"):
-        return SourceRefused(
-            op, subject, message, _advice(state, message) or hint or "check --table, --query, --where and --key"
-        )
+        return SourceRefused(op, subject, message, _advice(fault, subject) or hint or CHECK_FLAGS)
     return ReadingBroken(op, subject, f"{message} (SQLSTATE {state or 'unknown'})", hint)
 
 
@@ -127,14 +140,31 @@ def _login_advice(state: str) -> str:
     return "check user, host and pg_hba.conf"
 
 
-def _advice(state: str, message: str) -> str | None:
+def _advice(fault: Fault, subject: str) -> str | None:
     """What to do where the server's own hint does not fit someone who did not write the SQL."""
+    state, message = fault.state, fault.message
     if state == "42501" and "row-level security" in message:
         return "connect as a role with BYPASSRLS or as the table's owner: hidden rows would be missing silently"
-    if state == "42501" and "for database" in message:
-        return "the role needs: GRANT CONNECT ON DATABASE … TO …"
+    if state == "42501" and (denied := _DENIED.fullmatch(message)):
+        return f"the role needs: {_grant(denied, subject, fault.role)}"
     if state == "42501":
         return "a role that may read it needs: GRANT SELECT ON … TO …; and GRANT USAGE ON SCHEMA … TO …"
     if state == "42883" and "ordering operator" in message:
         return "give a --key of columns that can be ordered"
     return None
+
+
+def _grant(denied: re.Match[str], subject: str, role: str | None) -> str:
+    """The statement that gives what was denied. `subject` is what is read, with its schema where it was given."""
+    kind, name = denied.groups()
+    to = f"TO {written(role) if role else '…'};"
+    if kind in ("database", "large object"):
+        return f"GRANT {'CONNECT' if kind == 'database' else 'SELECT'} ON {kind.upper()} {name} {to}"
+    try:
+        schema, table = parse_qualified(subject)
+    except ValueError:
+        schema = table = ""
+    if kind == "schema":
+        its_table = f" GRANT SELECT ON {subject} {to}" if schema == name else ""
+        return f"GRANT USAGE ON SCHEMA {written(name)} {to}{its_table}"
+    return f"GRANT SELECT ON {subject if table == name else written(name)} {to}"

@@ -98,7 +98,7 @@ class Target:
         is_named = bool(value(settings, "host") or value(settings, "hostaddr"))
         return cls(
             servers=servers,
-            place="; ".join(map(str, servers)) if is_named else f"its socket, port {servers[0].port}",
+            place="; ".join(map(str, servers)) if is_named else _usual_places(servers[0].port),
             user=user,
             database=value(settings, "dbname") or user,
             password=value(settings, "password") or None,
@@ -145,6 +145,14 @@ def _fields(line: str) -> list[str]:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
+
+
+def _usual_places(port: int) -> str:
+    """Where a server is looked for that nobody has named."""
+    sockets = ", ".join(f"{folder}/.s.PGSQL.{port}" for folder in SOCKETS[:3])
+    return (
+        f"localhost, port {port}, or its usual sockets ({sockets}), since --dsn, DATABASE_URL and PGHOST name no host"
+    )
 
 
 def _servers(settings: Settings) -> tuple[Server, ...]:
@@ -201,8 +209,10 @@ def _port(text: str, setting: Setting) -> int:
         raise ConfigError(
             "connect",
             setting.origin,
-            "a port is no number from 1 to 65535",
-            "write host:5432; in a user's name or a password, / is %2F, @ is %40, : is %3A, # is %23",
+            "the port is no number from 1 to 65535",
+            "such as PGPORT=5432"
+            if setting.origin == "PGPORT"
+            else "write host:5432; in a user's name or a password, / is %2F, @ is %40, : is %3A, # is %23",
         )
     return port
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import copy
 import random
+import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -63,6 +64,7 @@ class Session:
         self._retrier = retrier
         self._connection: asyncpg.Connection[Any] | None = None
         self._place = "its socket"
+        self._role: str | None = None
         self._has_password = False
         #: What there is to say about the connection's settings.
         self.notices: list[str] = []
@@ -151,7 +153,7 @@ class Session:
             if not self._is_frozen or exc.sqlstate not in _NO_SNAPSHOT:
                 raise
             raise ReadingBroken(
-                "read",
+                "import",
                 "snapshot",
                 f"the snapshot that this run reads has gone with its connection: {exc.message}",
                 "run it again from the beginning, or leave --snapshot out: such a run resumes",
@@ -199,7 +201,7 @@ class Session:
         message = (exc.message or str(exc)).strip()  # str() of it repeats detail and hint
         if exc.detail:
             message += f" ({exc.detail})"
-        error = error_of(Fault(state, message, exc.hint, closed), op, subject)
+        error = error_of(Fault(state, message, exc.hint, closed, self._role), op, subject)
         if state == "28P01" and not self._has_password:
             reason = "; ".join(self.notices) or "no password was found"
             error.hint = f"{reason}: give it in --dsn, PGPASSWORD or ~/.pgpass, or with --password-command"
@@ -219,7 +221,7 @@ class Session:
             Exception: what the last server that could not be reached came to.
         """
         target = await asyncio.to_thread(self._login.target)
-        self._place = target.place
+        self._place, self._role = target.place, target.user
         password = await self._made_password()
         wanted = ("standby", "any") if target.attributes == "prefer-standby" else (target.attributes,)
         servers = random.sample(target.servers, len(target.servers)) if target.is_shuffled else target.servers
@@ -299,7 +301,7 @@ class Session:
             raise refusal(exc, str(server)) from exc
         except ConnectionError as exc:
             if mode not in {"disable", "allow", "prefer"} and "rejected SSL upgrade" in str(exc):
-                raise unencrypted(str(server), mode) from exc
+                raise unencrypted(str(server), mode, is_asked_for=target.tls.mode is not None) from exc
             raise
         return connection
 
@@ -367,7 +369,8 @@ def _unreadable(exc: BaseException) -> ConfigError | None:
 
 
 def _unreachable(exc: BaseException, op: str, subject: str, place: str) -> Unreachable:
-    reason = str(exc) or ("timed out" if isinstance(exc, TimeoutError) else exc.__class__.__name__)
+    words = re.sub(r"^\[Errno -?\d+\] ", "", str(exc))
+    reason = words or ("timed out" if isinstance(exc, TimeoutError) else exc.__class__.__name__)
     return Unreachable(
         op, subject, f"cannot reach the database at {place}: {reason}", "check host and port, and that it runs"
     )

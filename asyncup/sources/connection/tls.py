@@ -190,19 +190,19 @@ def refusal(exc: ssl.SSLError, place: str) -> ConfigError:
             "database",
             f"the certificate of {place} is not to be trusted: {exc.verify_message}",
             "name the file of its authority, which your provider has, as sslrootcert=FILE in --dsn or PGSSLROOTCERT, and "
-            "the host as the certificate does; sslmode=require (PGSSLMODE) encrypts without knowing who answers",
+            "the host as its certificate does; sslmode=require (PGSSLMODE) encrypts without knowing who answers",
         )
     return ConfigError(
         "connect", "database", f"TLS with {place} failed: {exc.reason or exc}", "see sslmode, sslcert and sslrootcert"
     )
 
 
-def unencrypted(place: str, mode: str) -> ConfigError:
-    """The error for a server that does not speak TLS, where it has to."""
+def unencrypted(place: str, mode: str, *, is_asked_for: bool) -> ConfigError:
+    """The error for a server that does not speak TLS, where it has to; `is_asked_for`: because somebody said so."""
+    why = "" if is_asked_for else "a host that is not this machine has to prove who it is unless told otherwise: "
     return ConfigError(
         "connect",
         "database",
         f"the server at {place} does not speak TLS, and sslmode={mode} wants it",
-        "a host that is not this machine has to prove who it is unless told otherwise: where the network is trusted, set "
-        "sslmode=prefer in --dsn, or PGSSLMODE",
+        f"{why}where the network is trusted, set sslmode=prefer in --dsn, or PGSSLMODE",
     )

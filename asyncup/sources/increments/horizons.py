@@ -198,6 +198,11 @@ async def pin_time(
     return Pinned(_placed(mark, server), (*notices, *said), remarks)
 
 
+async def is_of_sequence(connection: Connection, relation: Relation, column: str) -> bool:
+    """Whether a table's numbers come from a sequence that gives one at a time."""
+    return bool((await connection.fetch(_TRUSTED, relation.sql, column))[0][0])
+
+
 async def pin_sequence(
     connection: Connection,
     relation: Relation,
@@ -221,7 +226,7 @@ async def pin_sequence(
         f"SELECT pg_snapshot_xmin(pg_current_snapshot())::text, (SELECT max({name})::text "
         f"FROM {relation.sql} AS {quote(relation.alias)})"
     )
-    trusted = is_local and (await connection.fetch(_TRUSTED, relation.sql, column.name))[0][0]
+    trusted = is_local and await is_of_sequence(connection, relation, column.name)
     notices: list[str] = []
     lo = since = None
     if former is not None:

@@ -27,6 +27,7 @@ from asyncup.errors import ReadingBroken, ServerFault, SourceRefused
 from asyncup.model import Column
 from asyncup.names import quote
 from asyncup.sources.increments.horizons import Connection, Server, look_at, pin_sequence, pin_time, pin_xid
+from asyncup.sources.increments.incrementkeys import is_indexed
 from asyncup.sources.increments.mark import SEQUENCE, TIME, XID, Mark
 from asyncup.sources.increments.origins import look_up_origin
 from asyncup.sources.keyset import Keyset, Relation
@@ -111,6 +112,13 @@ async def begin(
         former = None
     if former is not None:
         _check_former(relation, column, rule, former, server)
+    if lag is not None and rule != TIME:
+        raise SourceRefused(
+            "choose bounds",
+            "--lag",
+            f"{name} is of type {column.type}, and a lag is a time",
+            "leave it out: what may still be committed is told without it",
+        )
     origin = await look_up_origin(connection, keyset, column, rule, lag)
     changed = None if former is None else origin.changed(former.storage)
     if changed is not None and rule != SEQUENCE:
@@ -129,7 +137,7 @@ async def begin(
             connection, relation, column, former, server, is_local=origin.is_local, is_same=changed is None
         )
     mark = replace(pinned.mark, storage=origin.storage)
-    notices += [*pinned.notices, *await _never_read(connection, keyset, column, rule)]
+    notices += [*pinned.notices, *await _never_read(connection, keyset, column, rule, is_first=former is None)]
     return Begun(mark, goes_on=False, notices=tuple(notices), remarks=(*_remarks(mark), *pinned.remarks))
 
 
@@ -157,7 +165,7 @@ def guard(mark: Mark, label: str) -> Callable[[Connection], Awaitable[None]] | N
             raise ServerFault("read", label, "this standby does not have all rows yet that the run is to read")
         if not row["standby"] and (not row["reached"] or row["timeline"] != mark.timeline):
             raise ReadingBroken(
-                "read",
+                "go on",
                 label,
                 "another server has taken over, and may have lost rows of those that the run is to read",
                 "run the same command again: it begins its bounds anew",
@@ -194,14 +202,23 @@ def _check_former(relation: Relation, column: Column, rule: str, former: Mark, s
         raise SourceRefused("go on", relation.label, reason, "read all rows anew with --restart")
 
 
-async def _never_read(connection: Connection, keyset: Keyset, column: Column, rule: str) -> tuple[str, ...]:
-    """What there is to say of rows that have no place in the column's order, or one that never comes."""
+async def _never_read(
+    connection: Connection, keyset: Keyset, column: Column, rule: str, *, is_first: bool
+) -> tuple[str, ...]:
+    """What there is to say of rows that have no place in the column's order, or one that never comes.
+
+    Where it takes long to find out whether there are any, that is said by the first run alone.
+    """
     nullable = not column.not_null and all(column.name not in key for key in keyset.relation.unique_keys)
     if not nullable and rule != TIME:
         return ()
     values = [value for value, there in (("NULL", nullable), ("infinity", rule == TIME)) if there]
     if not await _is_quick(connection, keyset, column):
-        return (f"rows that have NULL in {column.name}, if there are any, are never read",) if nullable else ()
+        return (
+            (f"rows that have NULL in {column.name}, if there are any, are never read",)
+            if nullable and is_first
+            else ()
+        )
     name, notices = f"{quote(keyset.relation.alias)}.{quote(column.name)}", []
     for value in values:
         condition = f"{name} IS NULL" if value == "NULL" else f"{name} = 'infinity'"
@@ -217,7 +234,7 @@ async def _is_quick(connection: Connection, keyset: Keyset, column: Column) -> b
     """Whether rows with one value of the column are found without reading many others."""
     if keyset.relation.is_query:
         return False
-    if keyset.key.columns[0].name == column.name:
+    if keyset.key.columns[0].name == column.name or await is_indexed(connection, keyset.relation, column.name):
         return True
     rows = await connection.fetch(
         "SELECT reltuples::float8 FROM pg_class WHERE oid = to_regclass($1)", keyset.relation.sql

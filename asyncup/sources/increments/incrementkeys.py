@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from asyncup.errors import SourceRefused
-from asyncup.sources.increments.horizons import Connection
+from asyncup.sources.increments.horizons import Connection, is_of_sequence
 from asyncup.sources.keyset import KeyChoice, Keyset, Relation, choose_key
 from asyncup.sources.planner.access import Access
 from asyncup.sources.planner.explain import judge
 
+_NUMBERS = ("int2", "int4", "int8")
 _BEGINS_WITH = """
 SELECT FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -30,14 +31,23 @@ async def by_column(
     along, better = await judge(connection, _keyed(keyset, column, (column,)), rows)
     if better.paged:
         return along, better, ()
-    if await connection.fetch(_BEGINS_WITH, keyset.relation.sql, column):
+    if await is_indexed(connection, keyset.relation, column):
         return keyset, access, ()  # the planner finds the rows by it, and sorts those few
+    if keyset.relation.column(column).base in _NUMBERS and not await is_of_sequence(
+        connection, keyset.relation, column
+    ):
+        return keyset, access, ()  # they are looked through whatever indexes there are, as the bounds say
     advice = f": {better.mend}" if better.mend else ""
     return (
         keyset,
         access,
         (f"each run looks through all rows for what is new by {column}; an index would spare it{advice}",),
     )
+
+
+async def is_indexed(connection: Connection, relation: Relation, column: str) -> bool:
+    """Whether a table has an index by which rows with some values of the column are found."""
+    return bool(await connection.fetch(_BEGINS_WITH, relation.sql, column))
 
 
 async def by_former_key(
@@ -79,7 +89,7 @@ def _keyed(keyset: Keyset, column: str, names: Sequence[str]) -> Keyset:
     bounded = replace(keyset.relation.column(column), not_null=True)
     chosen = choose_key(keyset.relation, names)
     key = KeyChoice(tuple(bounded if one.name == column else one for one in chosen.columns), proven=True)
-    return replace(keyset, key=key, nulls_first=())
+    return replace(keyset, key=key, nulls_first=(), alone=0)
 
 
 def check_paged(relation: Relation, access: Access) -> None:

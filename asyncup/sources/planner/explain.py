@@ -51,17 +51,23 @@ class Connection(Protocol):
 
 
 async def judge(connection: Connection, keyset: Keyset, rows: int | None) -> tuple[Keyset, Access]:
-    """How the pages of a relation are read, and its keyset in the order of NULLs that an index has.
+    """How the pages of a relation are read, and its keyset as an index serves it: in its order of NULLs, or by its columns.
 
     `rows` is the planner's estimate of all rows. Nothing is read but the catalogue.
 
     Raises:
         Exception: whatever the driver raises for SQL that the server refuses.
     """
-    indexes = None if keyset.relation.is_query else await look_up(connection, keyset)
+    is_named = not keyset.relation.sql.startswith("(")
+    indexes = await look_up(connection, keyset) if is_named else None
     access = await _judged(connection, keyset, indexes)
-    for nulls_first in indexes.null_orders if indexes is not None and not access.paged else ():
-        other = replace(keyset, nulls_first=nulls_first)
+    others = (
+        []
+        if indexes is None or keyset.relation.is_query
+        else [replace(keyset, nulls_first=order) for order in indexes.null_orders]
+    )
+    others += [replace(keyset, alone=keyset.by_itself)] if keyset.by_itself else []
+    for other in others if not access.paged else ():
         better = await _judged(connection, other, indexes)
         if better.paged:
             keyset, access = other, better
@@ -105,6 +111,10 @@ async def _judged(connection: Connection, keyset: Keyset, indexes: Indexes | Non
     elif any(page.is_whole for page in phases):
         order = ", ".join(written(column.name) for column in keyset.key.columns)
         reason = f"no index gives its rows in the order of the key ({order})"
+        if keyset.relation.is_query:
+            found = [cause for page in phases for cause in page.causes]
+            reason = found[0] if found else f"the server finds no index to read it in the order of the key ({order})"
+            indexes = None if found else indexes
         reason += indexes.near_miss if indexes is not None else ""
     else:
         reason, indexes = f"all of {beside[0]} is read for each page", None

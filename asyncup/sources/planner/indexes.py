@@ -35,7 +35,7 @@ _MEND = """
 SELECT format('CREATE INDEX %sON %s (%s);', CASE WHEN c.relkind = 'p' THEN '' ELSE 'CONCURRENTLY ' END, $1::text,
               (SELECT string_agg(quote_ident(name), ', ' ORDER BY place)
                FROM unnest($2::text[]) WITH ORDINALITY k(name, place)))
-FROM pg_class c WHERE c.oid = to_regclass($1::text)
+FROM pg_class c WHERE c.oid = to_regclass($1::text) AND c.relkind IN ('r', 'p', 'm')
 """
 
 
@@ -53,7 +53,7 @@ class Indexes:
         null_orders: where NULLs stand in indexes that have the key's columns in one direction, and elsewhere than
             `ORDER BY a, b` has them: True for a column with NULLs first.
         near_miss: an index over the key's columns that does not serve, and why; the end of a sentence, or empty.
-        mend: the `CREATE INDEX` that would serve.
+        mend: the `CREATE INDEX` that would serve; None for a view, which has none.
     """
 
     null_orders: tuple[tuple[bool, ...], ...]

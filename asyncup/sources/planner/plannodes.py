@@ -37,6 +37,14 @@ _SHAPES = {
     "WorkTable Scan": "it is recursive",
     "Hash Join": "its joins find no index",
 }
+#: The same of what passes rows on, but not in the order of an index of a column.
+_CAUSES = {
+    "WindowAgg": "a window function looks at all of its rows",
+    "Aggregate": "it groups its rows by something else than an index",
+    "Group": "it groups its rows by something else than an index",
+    "Unique": "DISTINCT or UNION compares all of its rows",
+    "ProjectSet": "a function gives several rows for one",
+}
 
 
 @dataclass(slots=True)
@@ -50,6 +58,7 @@ class Reading:
         indexes: names of the indexes that rows come from.
         places: where rows come from, and by which condition: an index, or a relation of another server.
         beside: schema and name of each relation that is read whole beside those rows, for joins and subselects.
+        causes: what of the SQL may keep the server from reading in the order of an index, for people; it need not.
     """
 
     sorts: bool = False
@@ -58,6 +67,7 @@ class Reading:
     indexes: list[str] = field(default_factory=list)
     places: list[tuple[str, str]] = field(default_factory=list)
     beside: list[tuple[str, str]] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
 
     @property
     def is_whole(self) -> bool:
@@ -82,6 +92,7 @@ def of_pages(first: Reading, later: Reading) -> Reading:
     """What is done for a first page or for one behind a key: that one must begin to read where the key says."""
     found = later if later.is_whole and not first.is_whole else first
     found.beside = first.beside + later.beside
+    found.causes = first.causes + later.causes
     found.scans |= any(not condition for _, condition in later.places) or not set(later.places).isdisjoint(first.places)
     return found
 
@@ -90,6 +101,8 @@ def _walk(node: Node, found: Reading) -> None:
     """Follow the rows of a page down to where they come from."""
     kind = node["Node Type"]
     _look_aside(node, found)
+    if (kind in _CAUSES and found.sorts) or kind == "WindowAgg":
+        found.causes.append(_CAUSES[kind])
     if kind in _INDEXED:
         name = node.get("Index Name", "")
         found.places.append((name or node.get("Alias", ""), node.get("Index Cond") or node.get("Remote SQL", "")))
@@ -99,6 +112,10 @@ def _walk(node: Node, found: Reading) -> None:
     if kind in _SORTS:
         if any(child.get("One-Time Filter") == "false" for child in _inputs(node)):
             return  # there is nothing to sort
+        if found.sorts:
+            found.causes.append("it has an ORDER BY of its own")
+        elif (cause := _why_sorted(node)) is not None:
+            found.causes.append(cause)
         found.sorts = True
     elif kind == "Aggregate" and node.get("Strategy") == "Sorted":
         pass
@@ -108,6 +125,20 @@ def _walk(node: Node, found: Reading) -> None:
         found.scans = True
     for child in _inputs(node):
         _walk(child, found)
+
+
+def _why_sorted(sort: Node) -> str | None:
+    """Why rows are sorted that an index gives in the order of the key, behind a key; None where none does."""
+    child: Node = next(_inputs(sort), {})
+    while child.get("Node Type") == "Subquery Scan":
+        child = next(_inputs(child), {})
+    condition = child.get("Index Cond", "")
+    is_behind = "InitPlan" in condition or "$" in condition
+    if not is_behind or ("ROW(" not in condition and len(sort.get("Sort Key", ())) > 1):
+        return None
+    if any("(" in column for column in child.get("Output", ())):
+        return "a volatile function, such as random(), gives one of its columns"
+    return "the server sorts its rows though an index has them in the order of the key, as it does for WITH"
 
 
 def _look_aside(node: Node, found: Reading) -> None:

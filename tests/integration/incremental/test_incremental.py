@@ -6,53 +6,23 @@ import asyncio
 import json
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from asyncup.config import Config
-from asyncup.embedded.postgres import EmbeddedPostgres
 from asyncup.flow.interrupt import Interrupt
 from asyncup.model import Receipt, Upload
 from asyncup.redelivery import retry
 from asyncup.sinks.directory import DirectorySink
-from asyncup.sources.increments import horizons
 from asyncup.verification import verify
 from tests.conftest import Database, Program
-from tests.integration.increments import NOW, TABLES, Increments, connection, own_server, transaction
-from tests.integration.reading import emptied, prepared
+from tests.integration.incremental.increments import NOW, TABLES, Increments, connection, transaction
 
 EACH = pytest.mark.parametrize("kind", TABLES)
-
-
-@pytest.fixture(scope="module")
-def server(servers_folder: Path) -> Iterator[EmbeddedPostgres]:
-    with own_server(servers_folder / "increments") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def room(server: EmbeddedPostgres) -> Iterator[Database]:
-    with prepared(server, "increments") as database:
-        yield database
-
-
-@pytest.fixture
-def database(room: Database) -> Database:
-    return emptied(room)
-
-
-@pytest_asyncio.fixture
-async def increments(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Increments]:
-    monkeypatch.setattr(horizons, "SETTLE", 0.0)  # nobody begins a transaction at the instant of a look
-    asyncio.get_running_loop().set_debug(False)  # other tests of runs keep it on
-    (tmp_path / "objects").mkdir()
-    async with connection(database) as writer:
-        yield Increments(database, tmp_path, writer)
 
 
 @pytest.fixture
@@ -189,6 +159,7 @@ async def test_numbers_that_are_kept_for_later_are_not_missed(increments: Increm
         await increments.sql(f"INSERT INTO docs (id, mark) VALUES {row}")
         assert await increments.rows() == 1
     assert "looks through the whole table" in " ".join(increments.notices)
+    assert "would spare it" not in " ".join(increments.notices)
     assert increments.objects().keys() == {1, 2, 3, 4}
 
 
@@ -407,20 +378,25 @@ async def test_rows_that_failed_stay_in_the_dead_letters_while_later_runs_go_on(
     assert await increments.rows(**to) == 0
 
 
-async def test_without_the_flag_every_row_is_copied_and_with_it_after_that_nothing_is_taken_over(
+async def test_a_full_run_forgets_no_increments_and_increments_after_full_runs_begin_with_everything(
     increments: Increments,
 ) -> None:
     await increments.sql(TABLES["timestamptz"] + "; INSERT INTO docs VALUES (1), (2)")
-    await increments.rows()
     assert await increments.rows(incremental=None) == 2
-    report = await increments.run()
-    assert report.exit_code == 2
-    assert report.error is not None
-    assert "the finished checkpoint was written by another configuration: incremental: was None" in report.error.message
-    assert "--restart" in (report.error.hint or "")
+    assert await increments.rows() == 2
+    assert any("this one reads everything once" in notice for notice in increments.notices)
+    assert await increments.rows() == 0
+    before = increments.checkpoint
+    for otherwise in ({}, {"snapshot": True}):
+        report = await increments.run(incremental=None, **otherwise)
+        assert report.exit_code == 2
+        assert report.error is not None
+        assert "it has the checkpoint of runs with --incremental mark" in report.error.message
+        assert "--restart" in (report.error.hint or "")
+    assert increments.checkpoint == before
+    assert await increments.rows(incremental=None, restart=True) == 2
     assert await increments.rows(restart=True) == 2
     assert await increments.rows() == 0
-    assert await increments.rows(restart=True) == 2
 
 
 async def test_every_row_is_verified_however_the_rows_were_sent(increments: Increments) -> None:
@@ -494,7 +470,7 @@ async def test_an_index_that_comes_or_goes_locks_nobody_out_who_has_dead_letters
     assert [json.loads(line)["key"] for line in letters.read_text().splitlines()[1:]] == [["2"], ["3"]]
     report = await increments.run(**to, key="mark")
     assert report.error is not None
-    assert "key: was ['id'], is ['mark', 'id']" in report.error.message
+    assert "key: was id, is mark, id" in report.error.message
     await increments.sql("UPDATE docs SET name = ''")
     again = await retry(str(letters), {"dsn": increments.database.dsn}, increments, Interrupt())
     assert again.job is not None
