@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from asyncup.app import Job, execute, most_connections
+from asyncup.app import Job, execute
 from asyncup.config import Config
+from asyncup.destinations import most_connections
 from asyncup.errors import UsageError
 from asyncup.events import Draining, Event, Finished, Notice, OfJob, Progress
 from asyncup.flow.histogram import Histogram

@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from asyncup.app import Destination, Job, execute, parse_destination
+from asyncup.app import Job, execute
 from asyncup.compare.index import ObjectIndex
 from asyncup.compare.verifying import ComparingSink, Differences
 from asyncup.config import Config
+from asyncup.destinations import Destination, parse_destination
 from asyncup.errors import UsageError
 from asyncup.events import Event, RowFailed
 from asyncup.flow.interrupt import Interrupt

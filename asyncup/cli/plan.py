@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asyncup.cli import sync
 from asyncup.cli.jobs import ChosenJob, Stage, choose, in_turn, typed
 from asyncup.cli.options import shares
+from asyncup.cli.running import Run, present
 from asyncup.commandline import command_line
 from asyncup.errors import AsyncupError
 
@@ -26,7 +27,7 @@ Exit codes: 0 it would run; 1 a server cannot be reached; 2 it would be refused,
 
 @shares(sync.sync, sync.OF_JOBS)
 def plan(**options: Any) -> int:
-    def prepare(stage: Stage) -> sync.Run:
+    def prepare(stage: Stage) -> Run:
         given = sync.given(options)
         chosen = choose(options, given, stage)
         from asyncup.planning import planning
@@ -55,4 +56,4 @@ def plan(**options: Any) -> int:
 
         return Preflight(reasons=(error,))
 
-    return sync.present(prepare, options, failed)
+    return present(prepare, options, failed)

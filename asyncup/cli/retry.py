@@ -9,6 +9,7 @@ import typer
 from asyncup.cli import sync
 from asyncup.cli.jobs import CONNECTIONS, Stage, options_of
 from asyncup.cli.options import shares
+from asyncup.cli.running import PRESENTATION, Run, present
 from asyncup.config import OBJECT_OPTIONS
 
 HELP = """The file holds the job: what to read, where to write, what an object is. Only what the environment or flags say of \
@@ -62,15 +63,15 @@ def retry(
     given = {
         name: value
         for name, value in options.items()
-        if name not in (*sync.PRESENTATION, "config") and value not in (None, False)
+        if name not in (*PRESENTATION, "config") and value not in (None, False)
     }
     if dead_letters is not None:
         given["dead_letters"] = dead_letters
 
-    def prepare(stage: Stage) -> sync.Run:
+    def prepare(stage: Stage) -> Run:
         from asyncup import redelivery
 
         known = options_of({**options, "job": job}, given, stage, CONNECTIONS)
         return lambda view, interrupt: redelivery.retry(file, known, view, interrupt)
 
-    return sync.present(prepare, options)
+    return present(prepare, options)

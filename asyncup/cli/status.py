@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asyncup.cli import sync
 from asyncup.cli.jobs import CONNECTIONS, Stage, as_job, options_of, settings_of, typed
 from asyncup.cli.options import shares
+from asyncup.cli.running import secrets
 from asyncup.commandline import command_line
 from asyncup.config import Config
 from asyncup.errors import AsyncupError, UsageError
@@ -35,7 +36,7 @@ def status(**options: Any) -> int:
 
     stage = Stage()
     found = _look(options, stage)
-    redact = Redactor((*sync.secrets(options["dsn"]), *stage.secrets))
+    redact = Redactor((*secrets(options["dsn"]), *stage.secrets))
     return _close(found, redact, json=options["output"] == "json", quiet=options["quiet"])
 
 
@@ -78,7 +79,7 @@ def _look(options: dict[str, Any], stage: Stage) -> Overview:
 
     def waiting(error: AsyncupError, _: int, seconds: float) -> None:
         if not options["quiet"]:
-            redact = Redactor((*sync.secrets(options["dsn"]), *stage.secrets))
+            redact = Redactor((*secrets(options["dsn"]), *stage.secrets))
             print(redact(f"waiting {seconds:.1f}s: {error}"), file=sys.stderr)
 
     try:

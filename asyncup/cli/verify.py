@@ -9,6 +9,7 @@ import typer
 from asyncup.cli import sync
 from asyncup.cli.jobs import ChosenJob, Stage, choose, in_turn
 from asyncup.cli.options import shares
+from asyncup.cli.running import Run, present
 from asyncup.config import environment
 from asyncup.errors import AsyncupError, UsageError
 
@@ -42,7 +43,7 @@ def verify(
     ] = False,
     **options: Any,
 ) -> int:
-    def prepare(stage: Stage) -> sync.Run:
+    def prepare(stage: Stage) -> Run:
         chosen = choose(options, sync.given(options), stage)
         if any(job.config.limit == 0 for job in chosen.jobs):
             raise UsageError("read flags", "--limit", "must be at least 1: nothing would be compared")
@@ -68,4 +69,4 @@ def verify(
 
         return Verdict(error=error)
 
-    return sync.present(prepare, options, failed)
+    return present(prepare, options, failed)

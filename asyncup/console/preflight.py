@@ -86,7 +86,7 @@ def _rows(found: Preflight) -> str:
         return "unknown: the planner has no estimate" if rows.basis is not None else ""
     text = f"{count(rows.estimate)}, {rows.basis}"
     if not rows.exact:
-        basis = "the server's statistics" if rows.basis == RELTUPLES else rows.basis
+        basis = "statistics" if rows.basis == RELTUPLES else rows.basis
         text = f"about {count(rows.estimate)} ({basis}"
         if found.source.kind not in ("query", "view", "foreign table"):
             when = (rows.analyzed or "")[:16].replace("T", " ")

@@ -13,17 +13,30 @@ from dataclasses import dataclass, field
 
 from asyncup.errors import AsyncupError, PackBroken, RowRefused
 from asyncup.flow.channel import Channel, ChannelClosed
-from asyncup.flow.loads import Parcel
+from asyncup.flow.loads import AnyTicket, Parcel
 from asyncup.flow.retry import Interrupted
 from asyncup.flow.watermark import StreamTicket, Ticket, Together
 from asyncup.making.recipe import Packs
-from asyncup.model import SLICE_BYTES, STREAM_BYTES, UNTOLD, Key, Row, Slices, Streamed, Upload
+from asyncup.model import (
+    ROW_OVERHEAD,
+    SLICE_BYTES,
+    STREAM_BYTES,
+    UNTOLD,
+    DeadLetter,
+    Key,
+    Outcome,
+    Row,
+    Slices,
+    Streamed,
+    Upload,
+)
 from asyncup.protocols import Pack, Renderer
 
 #: The name of an index beside that of its pack, and its content type.
 INDEX_SUFFIX, INDEX_TYPE = ".index.jsonl", "application/x-ndjson"
 #: A pack of more rows than this is sent while it is made, however small it is: the keys of its rows are held until then.
 MOST_KEYS = 100_000
+_AGAIN = "run the same command again: it goes on with the first row of this pack"
 
 
 def held_by_packs(window: int) -> int:
@@ -58,6 +71,11 @@ class PackStream:
             self._is_interrupted = True
             self._pieces.close(discard=True)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has been handed on."""
+        return self._is_whole
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Slices]:
         """See `Streamed.open`.
@@ -75,7 +93,7 @@ class PackStream:
                 error.op,
                 error.subject,
                 f"the upload of a pack broke off: {error.message}",
-                error.hint or "run the same command again: it goes on with the first row of this pack",
+                error.hint or _AGAIN,
             ) from error
         finally:
             self._pieces.close(discard=True)
@@ -91,6 +109,31 @@ class PackStream:
             yield piece.pop()  # whoever takes it holds it alone
 
 
+class PackTicket(StreamTicket):
+    """The ticket of a pack that is sent while it is made, or of its index.
+
+    It cannot fail by itself: nobody has kept which rows are in it, and more may come. So the run ends, and the next one
+    begins with them.
+    """
+
+    __slots__ = ("_key", "_stream")
+
+    def __init__(self, together: Together, stream: PackStream, key: str, charge: Callable[[int], None]) -> None:
+        super().__init__(together, charge)
+        self._stream = stream
+        self._key = key
+
+    def fail(self, letter: DeadLetter) -> Sequence[DeadLetter]:
+        """See `Ticket.fail`. Raises PackBroken."""
+        raise PackBroken(letter.op, self._key, f"the upload of a pack broke off: {letter.message}", _AGAIN)
+
+    def settle(self, outcome: Outcome, size: int = 0) -> None:
+        """See `Ticket.settle`. Raises PackBroken where that is said of a pack of which more is to come."""
+        if not self._stream.is_whole:
+            raise PackBroken("put", self._key, "the upload of a pack ended before the pack did", _AGAIN)
+        super().settle(outcome, size)
+
+
 @dataclass(slots=True)
 class _OpenPack:
     """A pack that rows still come to. `first` is the row that it is named by."""
@@ -99,6 +142,7 @@ class _OpenPack:
     first: Row | None = None
     rows: int = 0
     keys: list[Key] = field(default_factory=list)
+    keys_size: int = 0
     pieces: list[bytes] = field(default_factory=list)
     size: int = 0
     stream: PackStream | None = None
@@ -153,8 +197,10 @@ class Packer:
             if found.first is None:
                 found.first = (*self._key_of(row), 0, None)
             found.rows += 1
-            if found.stream is None or self._packs.has_index:
-                found.keys.append(self._key_of(row))
+            if found.stream is None:
+                key = self._key_of(row)
+                found.keys.append(key)
+                found.keys_size += sum([len(part) for part in key if part is not None])
             if piece:
                 found.pieces.append(piece)
                 found.size += len(piece)
@@ -165,7 +211,7 @@ class Packer:
         found = self._open.get(ticket)
         if found is None or not self._packs.is_streamed:
             return
-        if found.stream is None and (found.size >= STREAM_BYTES or len(found.keys) >= MOST_KEYS):
+        if found.stream is None and (found.size + found.keys_size >= STREAM_BYTES or len(found.keys) >= MOST_KEYS):
             await self._begin(ticket, found)
         if found.stream is not None and found.size >= SLICE_BYTES:
             await self._hand_on(found, found.stream)
@@ -176,6 +222,8 @@ class Packer:
         if found is None or found.first is None or found.upload is None:
             self._open.pop(ticket, None)
             return
+        settling: AnyTicket
+        key = found.upload.key
         rest = await asyncio.to_thread(found.pack.finish)
         found.pieces.append(rest)
         found.size += len(rest)
@@ -183,21 +231,21 @@ class Packer:
             found.together.rows = found.rows
             await self._hand_on(found, found.stream)
             found.stream.close()
-            together = found.together
+            settling = PackTicket(found.together, found.stream, key, _nothing)
         else:
-            together = Together(ticket, found.keys, 1 + self._packs.has_index)
+            settling = Together(ticket, found.keys, 1 + self._packs.has_index)
             body = b"".join(found.pieces)
-            await self._send((found.upload._replace(body=body), together, (*found.first[:-2], len(body), None)))
+            await self._send((found.upload._replace(body=body), settling, (*found.first[:-2], len(body), None)))
         if self._packs.has_index:
             index = found.pack.index()
             headers = (("content-type", INDEX_TYPE),)
-            upload = Upload(found.upload.key + INDEX_SUFFIX, index, headers)
-            await self._send((upload, together, (*found.first[:-2], len(index), None)))
+            upload = Upload(key + INDEX_SUFFIX, index, headers)
+            await self._send((upload, settling, (*found.first[:-2], len(index), None)))
         del self._open[ticket]
 
     def interrupt(self) -> None:
         """The run is draining: give up what is sent while it is made."""
-        for found in self._open.values():
+        for found in tuple(self._open.values()):  # a thread may add to them meanwhile
             if found.stream is not None:
                 found.stream.interrupt()
 
@@ -206,12 +254,12 @@ class Packer:
         assert found.first is not None  # noqa: S101
         most = self._packs.size or 0
         found.stream = PackStream(found.upload.key)
-        if not self._packs.has_index:
-            found.keys = []
+        found.keys = []
         found.together = Together(ticket, found.keys, 1 + self._packs.has_index)
         body = Streamed(most, self._window, found.stream.open)
-        settling = StreamTicket(found.together, lambda size: None if most else self._charge(size))
-        await self._send((found.upload._replace(body=body), settling, (*found.first[:-2], 0, None)))
+        settling = PackTicket(found.together, found.stream, found.upload.key, _nothing if most else self._charge)
+        # it holds nothing of the budget, or a row that takes all of that would wait for it, and it for that row
+        await self._send((found.upload._replace(body=body), settling, (*found.first[:-2], -ROW_OVERHEAD, None)))
 
     async def _hand_on(self, found: _OpenPack, stream: PackStream) -> None:
         piece, found.pieces, found.size = b"".join(found.pieces), [], 0
@@ -220,3 +268,7 @@ class Packer:
                 await stream.send(piece)
             except ChannelClosed:  # its upload has failed, and ends the run; or the run is draining
                 return
+
+
+def _nothing(size: int) -> None:
+    """Nobody is told."""

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asyncup.app import Destination, Job, execute, import_drivers, limits_of, parse_destination
+from asyncup.app import Job, execute, import_drivers
 from asyncup.checkpoints.deadletters import DeadLetterFile
 from asyncup.checkpoints.files import unwritable
 from asyncup.commandline import command_line
 from asyncup.config import Config, secrets_of
+from asyncup.destinations import Destination, limits_of, parse_destination
 from asyncup.errors import AsyncupError, DestinationRefused, StateRefused
 from asyncup.events import Event, Notice, Waiting
 from asyncup.flow.interrupt import Interrupt

@@ -139,21 +139,26 @@ class ExecutorSink:
                     given = reading.reopened(None if told == UNTOLD else told)
                     calling = calling or self._call(upload._replace(body=cast("bytes", given)), len(body))
                     again = await reading.answer(slices, calling)
-            assert calling is not None  # noqa: S101 - the body was opened
-            returned, error = await calling.result()
+                    if not again:  # whose body it is hears of what fails, too
+                        returned = self._returned(upload.key, calling, given, reading.failure)
         finally:
             reading.end()
             if calling is not None:
                 calling.forget()
-        if reading.failure is not None:
-            raise reading.failure
-        if error is not None:
-            raise self._meaning(error, upload.key, is_large=True)
-        if not given.is_read:
-            raise RowRefused(
-                "put", upload.key, f"{self._name} returned before it had read all of the body", "read it to its end"
-            )
         return self._receipt(upload.key, reading.sent if given.size is None else given.size, returned)
+
+    def _returned(self, key: str, calling: Calling, body: LargeBody, failure: Exception | None) -> object:
+        """What a call that has ended returned, if it is a success."""
+        returned, error = calling.done.result()
+        if failure is not None:
+            raise failure
+        if error is not None:
+            raise self._meaning(error, key, is_large=True)
+        if not body.is_read:
+            raise RowRefused(
+                "put", key, f"{self._name} returned before it had read all of the body", "read it to its end"
+            )
+        return returned
 
     def _call(self, upload: Upload, size: int) -> Calling:
         return Calling(self._threads, lambda: self._put(upload), "put", upload.key, self._timeout + size / _MIB)

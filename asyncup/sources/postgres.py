@@ -122,6 +122,15 @@ class PostgresSource:
             SourceRefused: it cannot, and why.
             Unreachable: no answer.
         """
+        try:
+            return await cls._looked_up(session, request)
+        except SourceRefused as refused:
+            if refused.op == "resolve":
+                await _blame_flags(session, request, refused)
+            raise
+
+    @classmethod
+    async def _looked_up(cls, session: Session, request: Request) -> PostgresSource:
         subject = request.table or request.query_name
 
         async def look(connection: Any) -> PostgresSource:
@@ -147,8 +156,7 @@ class PostgresSource:
             keyset = replace(keyset, utf8=connection.get_settings().server_encoding == "UTF8")
             version = connection.get_server_version().major
             notices = session.notices + await stale_collations(connection, version, relation, key.columns)
-            if request.page_size is not None and request.page_size > MAX_PAGE_ROWS:
-                notices.append(f"--page-size {request.page_size}: a page has {MAX_PAGE_ROWS:,} rows at most")
+            notices += _too_large(request)
             estimate = _share(await _estimate(connection, keyset), request)
             if request.shard is not None:
                 keyset = replace(keyset, shard=shard_condition(relation.alias, key.columns, request.shard))
@@ -169,12 +177,7 @@ class PostgresSource:
             source.access = access
             return source
 
-        try:
-            return await session.run(look, "resolve", subject)
-        except SourceRefused as refused:
-            if refused.op == "resolve":
-                await _blame_flags(session, request, refused)
-            raise
+        return await session.run(look, "resolve", subject)
 
     async def begin_increment(self, column: str, kept: Mapping[str, Any], lag: float | None, *, goes_on: bool) -> Begun:
         """Pin the bounds of an incremental run (see `incremental.begin`), and read within them from here on.
@@ -498,6 +501,12 @@ class PostgresSource:
                 "the comparison operators of the key's type are inconsistent; give another --key",
             )
         return rows
+
+
+def _too_large(request: Request) -> list[str]:
+    """What to say of a page size beyond the bound."""
+    is_too_large = request.page_size is not None and request.page_size > MAX_PAGE_ROWS
+    return [f"--page-size {request.page_size}: a page has {MAX_PAGE_ROWS:,} rows at most"] * is_too_large
 
 
 async def _blame_flags(session: Session, request: Request, refused: SourceRefused) -> None:

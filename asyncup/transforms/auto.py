@@ -76,12 +76,15 @@ class Auto:
         Raises:
             TransformBroken: the function can be called for no row.
         """
-        made = await self._stage.apply(rows)
-        if not isinstance(self._stage, InProcesses) and self._is_to_be_judged():
-            async with self._turn:
-                if self._is_to_be_judged():  # nobody has done it meanwhile
-                    await self._judge()
-        return made
+        made: list[Products | RowRefused] = []
+        while True:
+            made += await self._stage.apply(rows[len(made) :])
+            if not isinstance(self._stage, InProcesses) and self._is_to_be_judged():
+                async with self._turn:
+                    if self._is_to_be_judged():  # nobody has done it meanwhile
+                        await self._judge()
+            if len(made) == len(rows):  # or the loop was held too long, and the others go elsewhere
+                return made
 
     def _add(self, spent: Spent) -> None:
         if not self._first.calls:
@@ -113,7 +116,9 @@ class Auto:
             return
         is_quick = spent.longest <= HOLDS and spent.wall / max(1, spent.calls) <= BURNS
         if not self._judged and is_quick:
-            stage: Transform = CalledOnLoop(self._found, self._layout.view(), timeout=self._timeout, spent=self._add)
+            stage: Transform = CalledOnLoop(
+                self._found, self._layout.view(), timeout=self._timeout, most=HOLDS, spent=self._add
+            )
             self._move(stage, f"on the event loop: {spent}")
             return
         stage = InThreads(

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 from asyncup.errors import TransformBroken
 from asyncup.transforms.finding import Found
-from asyncup.transforms.nursery import BORN, CLOSE, END, START, WORD, Broken, Progress, Ready, Task
+from asyncup.transforms.nursery import BORN, CLOSE, END, REFUSED, START, WORD, Broken, Progress, Ready, Task
 from asyncup.transforms.record import Layout
 from asyncup.transforms.wire import Wire
 
@@ -60,20 +60,38 @@ class Births:
                     break
                 if self._nursery is None:
                     self._launch()
-                here, there = socket.socketpair()
                 try:
-                    assert self._end is not None  # noqa: S101 - launched
-                    with there, _shared() as file:
-                        socket.send_fds(self._end, [WORD.pack(START, attempt)], [there.fileno(), file])
-                        pid, progress = self._answer(BORN), Progress(file)
-                except OSError as exc:
+                    return self._born(attempt)
+                except ConnectionError as exc:
                     why = str(exc)
-                    here.close()
                     self._bury()
-                    continue
-                self._living.add(pid)
-                return Place(pid, Wire(here), progress)
+                except OSError as exc:  # the nursery is as it was, and so are the processes that there are
+                    raise TransformBroken(
+                        "start transform",
+                        self._name,
+                        f"no process could be started for it: {exc.strerror or exc}",
+                        "fewer take part with --executor-workers N; ulimit -a, or the container, says how many there may be",
+                    ) from None
         raise TransformBroken("start transform", self._name, f"no process could be started for it: {why}")
+
+    def _born(self, attempt: int) -> Place:
+        """Have the nursery make a process.
+
+        Raises:
+            ConnectionError: the nursery is gone.
+            OSError: there can be no more processes, or no more open files.
+        """
+        assert self._end is not None  # noqa: S101 - launched
+        here, there = socket.socketpair()
+        try:
+            with there, _shared() as file:
+                socket.send_fds(self._end, [WORD.pack(START, attempt)], [there.fileno(), file])
+                pid = self._answer(BORN)
+                self._living.add(pid)
+                return Place(pid, Wire(here), Progress(file))
+        except BaseException:
+            here.close()
+            raise
 
     def end(self, place: Place) -> int | None:
         """End a process if it has not ended by itself; its exit code, below 0 for a signal, None if nobody knows."""
@@ -140,13 +158,11 @@ class Births:
         Raises:
             TransformBroken: the user's module cannot be imported there, or the program cannot be started.
         """
-        here, there = socket.socketpair()
-        self._end = here
-        descriptor = there.fileno()
-        program = (
-            f"import sys; sys.path[:] = {sys.path!r}; from asyncup.transforms.nursery import main; main({descriptor})"
-        )
         try:
+            here, there = socket.socketpair()
+            self._end = here
+            descriptor = there.fileno()
+            program = f"import sys; sys.path[:] = {sys.path!r}; from asyncup.transforms.nursery import main; main({descriptor})"
             with there:
                 self._nursery = subprocess.Popen(
                     [sys.executable, "-c", program],
@@ -156,6 +172,8 @@ class Births:
                     pass_fds=(descriptor,),
                     start_new_session=True,
                 )
+            if self._is_closed:
+                self._nursery.kill()  # whoever closed meanwhile has not seen it
             wire = Wire(here)
             wire.send(self._task)
             found: Ready | Broken = wire.receive()
@@ -186,6 +204,8 @@ class Births:
         if len(found) < WORD.size:
             raise ConnectionResetError("the nursery is gone")
         letter, number = WORD.unpack(found)
+        if letter == REFUSED:
+            raise OSError(number, os.strerror(number))
         if wanted is not None and letter != wanted:
             raise ConnectionResetError("the nursery made no process")
         return int(number)

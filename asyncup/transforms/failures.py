@@ -37,8 +37,8 @@ def failure(exc: BaseException) -> Failure:
     except Exception as broken:  # noqa: BLE001 - an exception whose own text cannot be made
         text = f"{type(exc).__name__}, whose text cannot be made: {type(broken).__name__}\n"
     if isinstance(exc, AsyncupError):
-        return Failure(exc.message, exc.hint or _where(theirs), text)
-    return Failure(said(exc), _where(theirs), text)
+        return Failure(_plain(exc.message), _plain(exc.hint or _where(theirs) or "") or None, _plain(text))
+    return Failure(said(exc), _where(theirs), _plain(text))
 
 
 def said(exc: BaseException) -> str:
@@ -47,12 +47,18 @@ def said(exc: BaseException) -> str:
         what = str(exc)
     except Exception:  # noqa: BLE001 - an exception whose own text cannot be made
         what = ""
-    return (f"{type(exc).__name__}: {what}" if what else type(exc).__name__)[:_MESSAGE]
+    return _plain((f"{type(exc).__name__}: {what}" if what else type(exc).__name__)[:_MESSAGE])
+
+
+def _plain(text: object) -> str:
+    """A text that UTF-8 can hold, as the dead letters are written."""
+    return str(text).encode(errors="backslashreplace").decode()
 
 
 def own_traceback(exc: BaseException) -> str:
     """The traceback without our frames before the user's first line; the last lines of it where it is long."""
-    lines = "".join(traceback.format_exception(type(exc), exc, _theirs(exc.__traceback__))).rstrip().split("\n")
+    text = _plain("".join(traceback.format_exception(type(exc), exc, _theirs(exc.__traceback__))))
+    lines = text.rstrip().split("\n")
     return "\n".join(lines if len(lines) <= 40 else [lines[0], "  …", *lines[-38:]])
 
 

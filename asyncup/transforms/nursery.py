@@ -37,7 +37,7 @@ from asyncup.transforms.wire import Wire, returnable
 #: A wish or an answer: one letter and a number.
 WORD = struct.Struct("<cq")
 START, END, CLOSE = b"s", b"e", b"c"
-BORN, ENDED = b"b", b"d"
+BORN, REFUSED, ENDED = b"b", b"r", b"d"
 #: Seconds that a process without work has to end by itself.
 _GRACE = 0.3
 
@@ -93,7 +93,10 @@ def main(descriptor: int) -> None:
     """The nursery's whole life. `descriptor` is its end of a pair of sockets."""
     with socket.socket(fileno=descriptor) as end:
         wire = Wire(end)
-        task: Task = wire.receive()
+        try:
+            task: Task = wire.receive()
+        except EOFError:
+            return  # the parent has gone already
         _ignore_signals()
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         begun = time.perf_counter()
@@ -162,17 +165,17 @@ def _serve(end: socket.socket) -> tuple[Wire, Progress] | None:
                 break
             letter, number = WORD.unpack(said_)
             if letter == START:
-                if not (pid := os.fork()):
+                pid = _forked(end)
+                if pid == 0:
                     children.clear()
                     os.setpgid(0, 0)
                     _offer()
                     return Wire(socket.socket(fileno=files[0])), _mapped(files[1])
-                with contextlib.suppress(OSError):  # it has done so itself
-                    os.setpgid(pid, pid)
                 for file in files:
                     os.close(file)
-                children.add(pid)
-                end.sendall(WORD.pack(BORN, pid))
+                if pid is not None:
+                    children.add(pid)
+                    end.sendall(WORD.pack(BORN, pid))
             elif letter == END:
                 end.sendall(WORD.pack(ENDED, _end(number)))
                 children.discard(number)
@@ -185,6 +188,19 @@ def _serve(end: socket.socket) -> tuple[Wire, Progress] | None:
         for pid in children:
             _end(pid)
     return None
+
+
+def _forked(end: socket.socket) -> int | None:
+    """Fork: 0 in the child, its number in the nursery; None where there can be no more, as the parent is told."""
+    try:
+        pid = os.fork()
+    except OSError as exc:  # those that there are go on
+        end.sendall(WORD.pack(REFUSED, exc.errno or 0))
+        return None
+    if pid:
+        with contextlib.suppress(OSError):  # it has done so itself
+            os.setpgid(pid, pid)
+    return pid
 
 
 def _offer() -> None:

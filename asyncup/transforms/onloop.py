@@ -114,11 +114,18 @@ class CalledOnLoop:
     places = 1
 
     def __init__(
-        self, found: Found, view: View, *, timeout: float | None, spent: Callable[[Spent], None] = lambda _: None
+        self,
+        found: Found,
+        view: View,
+        *,
+        timeout: float | None,
+        most: float = float("inf"),
+        spent: Callable[[Spent], None] = lambda _: None,
     ) -> None:
         self._found = found
         self._view = view
         self._timeout = timeout
+        self._most = most
         self._spent = spent
         self._pace = Pace()
 
@@ -128,7 +135,7 @@ class CalledOnLoop:
         return self._pace.portion
 
     async def apply(self, rows: Sequence[Row]) -> list[Products | RowRefused]:
-        """What becomes of each row; others have a turn every 2 ms."""
+        """What becomes of each row; others have a turn every 2 ms. A call of more than `most` seconds is the last."""
         made: list[Products | RowRefused] = []
         spent = Spent()
         turn = perf_counter()
@@ -143,7 +150,9 @@ class CalledOnLoop:
             if self._timeout is not None and took > self._timeout:
                 one = too_slow(self._timeout)
             made.append(one.error(self._found.name) if isinstance(one, Failure) else one)
-        self._pace.add(len(rows), spent.wall)
+            if took > self._most:
+                break
+        self._pace.add(len(made), spent.wall)
         self._spent(spent)
         return made
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import inspect
 import os
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from asyncup.errors import TransformBroken
 from asyncup.protocols import Transform
@@ -17,6 +20,8 @@ from asyncup.transforms.onloop import AwaitedOnLoop, CalledOnLoop
 from asyncup.transforms.processes import InProcesses
 from asyncup.transforms.record import Layout
 from asyncup.transforms.threads import InThreads
+
+T = TypeVar("T")
 
 #: Where a function may run.
 EXECUTORS = ("auto", "loop", "thread", "process")
@@ -43,7 +48,7 @@ async def open_transform(
         TransformBroken: the function is not there or cannot be called, or it cannot run where it is to run.
     """
     refuse_within_import(spec)
-    found = await asyncio.to_thread(find, spec)
+    found = await _aside(lambda: find(spec), "import")
     if found.setup is not None and inspect.iscoroutinefunction(found.setup) and not found.is_async:
         raise TransformBroken(
             "start transform", found.name, "setup() is an async def, and the function is not", "write both alike"
@@ -91,11 +96,40 @@ async def _set_up(found: Found) -> None:
         if inspect.iscoroutinefunction(setup):
             await setup()
         else:
-            await asyncio.to_thread(setup)
+            await _aside(setup, "setup")
     except (Exception, SystemExit) as exc:  # noqa: BLE001 - the user's own
         raise TransformBroken(
             "start transform", found.name, f"setup() failed: {said(exc)}", own_traceback(exc)
         ) from None
+
+
+async def _aside(call: Callable[[], T], what: str) -> T:
+    """What a call of a user's gives, made in a thread of its own: one that hangs must not keep the process from ending.
+
+    Python would wait for a thread of its own pool.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    given: list[T] = []
+    errors: list[BaseException] = []
+
+    def finish() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    def run() -> None:
+        try:
+            given.append(call())
+        except BaseException as exc:  # noqa: BLE001 - the user's own
+            errors.append(exc)
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(finish)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(run,), name=f"asyncup {what}", daemon=True).start()
+    await done
+    for error in errors:
+        raise error
+    return given[0]
 
 
 def available_cores() -> int:

@@ -235,9 +235,8 @@ class InProcesses:
         place.progress.begin(-1)
         try:
             place.wire.send(sendable([portion.rows[number] for number in numbers]))
-            if not self._answers(place):
-                row = place.progress.look()
-                return Lost(None if row is None else row[0], self._gone(place), is_slow=True)
+            if (overdue := self._overdue(place)) is not None:
+                return Lost(overdue, self._gone(place), is_slow=True)
             wall, cpu, made = place.wire.receive()
         except (EOFError, OSError):
             row = place.progress.look()
@@ -247,19 +246,19 @@ class InProcesses:
         portion.spent.add(Spent(len(numbers), wall, cpu))
         return None
 
-    def _answers(self, place: Place) -> bool:
-        """Wait for an answer, or for the end; False when a row takes longer than it may."""
+    def _overdue(self, place: Place) -> int | None:
+        """Wait for an answer, or for the end; the number of the row that takes longer than it may, if one does."""
         if self._timeout is None:
-            return True
+            return None
         poll = select.poll()
         poll.register(place.wire.fileno(), select.POLLIN)
         wait = self._timeout
         while not poll.poll(wait * 1000 + 1):
             row = place.progress.look()
             if row is not None and row[1] >= self._timeout:
-                return False
+                return row[0]
             wait = self._timeout - (0 if row is None else row[1])
-        return True
+        return None
 
 
 class _Portion:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncup.app import parse_destination
+from asyncup.destinations import parse_destination
 from asyncup.errors import UsageError
 
 

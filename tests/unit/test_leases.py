@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from asyncup.app import Job, parse_destination
+from asyncup.app import Job
 from asyncup.checkpoints.lease import Tenure
 from asyncup.checkpoints.letters import LetterFile
 from asyncup.checkpoints.owner import Owner
@@ -18,6 +18,7 @@ from asyncup.checkpoints.s3 import S3Checkpoints, entries
 from asyncup.checkpoints.s3letters import S3DeadLetters, read
 from asyncup.compare.index import ObjectIndex
 from asyncup.config import Config
+from asyncup.destinations import parse_destination
 from asyncup.errors import AsyncupError, ConnectionLost, ServerFault, StateLost, StateRefused, Unreachable
 from asyncup.flow.interrupt import Interrupt
 from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy

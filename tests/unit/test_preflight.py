@@ -106,7 +106,7 @@ def test_a_usual_job_is_one_screen_of_80_columns() -> None:
     text = "\n".join(lines)
     for words in (
         "Ready; nothing was sent or written.",
-        "about 1,204,000 (the server's statistics, analysed 2026-11-20 03:12 UTC)",
+        "about 1,204,000 (statistics, analysed 2026-11-20 03:12 UTC)",
         "about 2.4 GB",
         "by index documents_pkey, no sort",
         "unique by id; of 100 rows 98 put, 2 skipped (the body is NULL)",

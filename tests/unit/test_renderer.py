@@ -143,5 +143,5 @@ def test_a_template_that_does_not_fit_its_columns_is_refused_when_the_renderer_i
         renderer("{name:d}")
     with pytest.raises(TemplateRefused, match="does not fit a column of type text"):
         renderer(content_type="{mime:%Y}")
-    with pytest.raises(TemplateRefused, match="{day:d} renders nothing of a date: its format has no %"):
+    with pytest.raises(TemplateRefused, match=r"{day:d} renders nothing of a date: its format has no %"):
         Renderer(RowShape(0, (Column("day", "date", "date"),)), parse_template("{day:d}"), allow_collisions=True)

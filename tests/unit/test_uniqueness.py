@@ -186,7 +186,7 @@ def test_an_ordinary_template_is_accepted_and_fails_no_ordinary_row(text: str, u
 
 
 def test_a_format_that_fits_no_value_is_said_before_what_it_would_lose() -> None:
-    with pytest.raises(TemplateRefused, match="{id:zz} does not fit a column"):
+    with pytest.raises(TemplateRefused, match=r"{id:zz} does not fit a column"):
         check_uniqueness(parse_template("{id:zz}"), PAGES, [["id"]])
 
 

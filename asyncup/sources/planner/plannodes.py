@@ -101,8 +101,7 @@ def _walk(node: Node, found: Reading) -> None:
     """Follow the rows of a page down to where they come from."""
     kind = node["Node Type"]
     _look_aside(node, found)
-    if (kind in _CAUSES and found.sorts) or kind == "WindowAgg":
-        found.causes.append(_CAUSES[kind])
+    found.causes += [_CAUSES[kind]] if kind in _CAUSES and (found.sorts or kind == "WindowAgg") else []
     if kind in _INDEXED:
         name = node.get("Index Name", "")
         found.places.append((name or node.get("Alias", ""), node.get("Index Cond") or node.get("Remote SQL", "")))
@@ -112,10 +111,8 @@ def _walk(node: Node, found: Reading) -> None:
     if kind in _SORTS:
         if any(child.get("One-Time Filter") == "false" for child in _inputs(node)):
             return  # there is nothing to sort
-        if found.sorts:
-            found.causes.append("it has an ORDER BY of its own")
-        elif (cause := _why_sorted(node)) is not None:
-            found.causes.append(cause)
+        cause = "it has an ORDER BY of its own" if found.sorts else _why_sorted(node)
+        found.causes += [cause] if cause is not None else []
         found.sorts = True
     elif kind == "Aggregate" and node.get("Strategy") == "Sorted":
         pass
