@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from asyncup.checkpoints.letters import LetterFile
-from asyncup.config import OBJECT_OPTIONS, Config, flag
+from asyncup.config import Config
 from asyncup.errors import StateRefused
 from asyncup.names import written
 from asyncup.resolved import fingerprint_difference
+from asyncup.values import OBJECT_OPTIONS, flag
 
 #: What is said of a row whose letter a crash cut short.
 TORN = "its row is left out here, and is sent when the job goes on (asyncup sync), since no checkpoint has passed it"

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncup.config import Config, parse_shard
+from asyncup.config import Config
 from asyncup.destinations import FILES, Destination, limits_of, parse_destination
 from asyncup.errors import AsyncupError, InternalError
 from asyncup.events import Finished, Listing, Notice, Planned, Waiting
@@ -33,6 +33,7 @@ from asyncup.render.renderer import Renderer
 from asyncup.render.uniqueness import check_uniqueness
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Lag, Latency, Report
 from asyncup.resolved import Plan
+from asyncup.values import parse_shard
 
 if TYPE_CHECKING:
     from asyncup.compare.index import ObjectIndex

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asyncup.config import as_typed, flag
 from asyncup.names import written
+from asyncup.values import as_typed, flag
 
 
 def command_line(command: str, options: Mapping[str, Any], jobs: Sequence[str] = ()) -> str:

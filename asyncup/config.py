@@ -10,14 +10,15 @@ import hashlib
 import math
 import re
 import shlex
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import unquote, unquote_plus, urlsplit
 
 from asyncup.errors import UsageError
-from asyncup.names import parse_identifiers, parse_qualified
+from asyncup.names import parse_identifiers
+from asyncup.stateplace import parse_state
+from asyncup.values import MIB, OBJECT_OPTIONS, environment, parsed, usage
 
 ON_NULL = ("skip", "empty", "fail")
 IF_EXISTS = ("overwrite", "skip", "fail", "different")
@@ -57,25 +58,6 @@ STORAGE_CLASSES = (
     "OUTPOSTS",
     "SNOW",
 )
-#: What is stored with an object beside its key and body.
-OBJECT_OPTIONS = (
-    "content_type",
-    "cache_control",
-    "content_disposition",
-    "content_language",
-    "metadata",
-    "tag",
-    "storage_class",
-    "sse",
-    "sse_kms_key_id",
-    "acl",
-    "checksum",
-)
-
-STATE_FORMS = "write --state DIR, --state s3://bucket/prefix or --state postgres:schema.table"
-#: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
-LONGEST_IDENTIFIER = 63
-LONGEST_STATE_TABLE = LONGEST_IDENTIFIER - len("_dead_letters")
 #: A password, or what gives one for each connection: plain or async.
 Password: TypeAlias = "str | Callable[[], str | Awaitable[str]]"  # noqa: S105 - a type
 #: What stands before the name of a column that holds the oids of large objects.
@@ -85,114 +67,15 @@ UNKEPT = ("dsn", "password", "password_command", "restart")
 #: A user's function over rows, or where it is: `package.module:function`.
 Function: TypeAlias = "str | Callable[..., Any]"
 
-MIB = 1 << 20
 #: Every upload in flight is a task and a connection of its own.
 MAX_CONCURRENCY = 10_000
 #: Every reader is a connection to the database, which has 100 of them where nobody changed that.
 MAX_READERS = 64
 #: Workers of a transform: threads or processes.
 MAX_WORKERS = 1000
-_UNITS = {
-    "": 1,
-    "B": 1,
-    "KIB": 1 << 10,
-    "MIB": 1 << 20,
-    "GIB": 1 << 30,
-    "TIB": 1 << 40,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
-_NUMBERS = frozenset(
-    {
-        "page_size",
-        "readers",
-        "limit",
-        "concurrency",
-        "max_concurrency",
-        "max_attempts",
-        "max_failures",
-        "compress_level",
-        "executor_workers",
-        "pack_rows",
-    }
-)
-_SIZES = frozenset({"memory", "max_bandwidth", "pack_bytes"})
-_DURATIONS = frozenset({"attempt_timeout", "drain_timeout", "lag", "transform_timeout"})
-_TEXTS = frozenset(OBJECT_OPTIONS) - {"metadata", "tag"} | {"expected_bucket_owner", "request_payer", "s3_client"}
 _STORAGE_CLASS = re.compile(r"[A-Z][A-Z0-9_]*")
 _ACCOUNT = re.compile(r"[0-9]{12}")
-_PASSWORD = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)|((?:[^\s\\]|\\.)+))")
 _VISIBLE = re.compile(r"[!-~]+")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_PREFIX = re.compile(r"[A-Za-z0-9\-_.=+@,~/]{1,700}")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_DURATION = re.compile(
-    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
-)
-
-
-def parse_size(text: str | int) -> int:
-    """Bytes from `64MiB`, `64MB`, `1.5GiB` or a plain number of bytes. Raises ValueError."""
-    if isinstance(text, int):
-        return text
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or match[2].upper() not in _UNITS:
-        raise ValueError(f"{text!r} is not a size; write it as 64MiB, 64MB or a number of bytes")
-    return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-def parse_duration(text: str | float) -> float:
-    """Seconds from `2`, `2s`, `1m30s`, `500ms`, `1h`, `1d`. Raises ValueError."""
-    if isinstance(text, (int, float)):
-        return float(text)
-    stripped = text.strip()
-    if re.fullmatch(r"\d+(?:\.\d+)?", stripped):
-        return float(stripped)
-    match = _DURATION.fullmatch(stripped)
-    if match is None or not stripped:
-        raise ValueError(f"{text!r} is not a duration; write it as 2, 2s, 1m30s, 500ms, 1h or 1d")
-    days, hours, minutes, seconds, millis = (float(group) if group else 0.0 for group in match.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds + millis / 1000
-
-
-def as_typed(option: str, value: Any) -> str:
-    """A value as a person would type it: `8MiB`, `5m`; the same to `Config.of`."""
-    if option in _SIZES and isinstance(value, int) and value:
-        unit = next(unit for unit in ("TiB", "GiB", "MiB", "KiB", "") if not value % _UNITS[unit.upper()])
-        return f"{value // _UNITS[unit.upper()]}{unit}"
-    if option in _DURATIONS and isinstance(value, (int, float)) and 0 < value * 1000 == round(value * 1000):
-        text, left = "", round(value * 1000)
-        for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-            text += f"{left // length}{unit}" if left >= length else ""
-            left %= length
-        return text
-    return str(value)
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """The number and the count from `0/4`. Raises ValueError."""
-    match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError(f"{text!r} is no shard; write it as I/N, such as 0/4, 1/4, 2/4 and 3/4 for four machines")
-    number, count = int(match[1]), int(match[2])
-    if not count:
-        raise ValueError(f"{text!r} is no shard: N must be at least 1, and I is counted from 0, such as 0/1")
-    if not number < count:
-        raise ValueError(
-            f"there is no shard {number} of {count}; they count from 0, so the last one is {count - 1}/{count}"
-        )
-    return number, count
-
-
-@dataclass(frozen=True, slots=True)
-class StatePlace:
-    """`--state`, taken apart: a `folder`; or a bucket and a prefix in `s3`; or a schema and a table in `postgres`."""
-
-    kind: str
-    place: str
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,64 +177,62 @@ class Config:
             if value is None:
                 continue
             try:
-                values[option] = _parsed(option, value)
+                values[option] = parsed(option, value)
             except ValueError as exc:
-                raise _usage(option, str(exc)) from None
+                raise usage(option, str(exc)) from None
         config = cls(**values)
         config._validate()
         return config
 
     def _validate(self) -> None:
         if self.table is None and self.query is None:
-            raise _usage(
-                "table", "nothing to read", "name a table with --table, or give a query with --query and --key"
-            )
+            raise usage("table", "nothing to read", "name a table with --table, or give a query with --query and --key")
         if self.table is not None and self.query is not None:
-            raise _usage("query", "cannot be combined with --table", "give one of them")
+            raise usage("query", "cannot be combined with --table", "give one of them")
         if self.query is not None and not self.query.strip():
-            raise _usage("query", "is empty", "give a SELECT, and the columns that identify a row of it with --key")
+            raise usage("query", "is empty", "give a SELECT, and the columns that identify a row of it with --key")
         if self.query is not None and self.key is None:
-            raise _usage(
+            raise usage(
                 "query",
                 "a query has no primary key",
                 "name the columns that identify a row of it with --key, such as --key id",
             )
         if not self.to:
-            raise _usage("to", "nowhere to write", "give a destination such as --to 's3://bucket/{id}.json'")
+            raise usage("to", "nowhere to write", "give a destination such as --to 's3://bucket/{id}.json'")
         if self.password is not None and self.password_command is not None:
-            raise _usage("password_command", "cannot be combined with a password", "give one of them")
+            raise usage("password_command", "cannot be combined with a password", "give one of them")
         if self.page_size is not None and self.page_size < 1:
-            raise _usage("page_size", "must be at least 1")
+            raise usage("page_size", "must be at least 1")
         if not 1 <= self.readers <= MAX_READERS:
-            raise _usage("readers", f"must be from 1 to {MAX_READERS}", "each is a connection to the database")
+            raise usage("readers", f"must be from 1 to {MAX_READERS}", "each is a connection to the database")
         self._validate_incremental()
         if self.limit is not None and self.limit < 0:
-            raise _usage("limit", "must not be negative")
+            raise usage("limit", "must not be negative")
         if self.memory < 1:
-            raise _usage("memory", "must be more than nothing", "such as --memory 256MiB")
+            raise usage("memory", "must be more than nothing", "such as --memory 256MiB")
         if self.max_attempts < 1:
-            raise _usage("max_attempts", "must be at least 1")
+            raise usage("max_attempts", "must be at least 1")
         if not 0 < self.attempt_timeout < math.inf:
-            raise _usage("attempt_timeout", "must be more than 0")
+            raise usage("attempt_timeout", "must be more than 0")
         if not 0 <= self.drain_timeout < math.inf:
-            raise _usage("drain_timeout", "must not be negative")
+            raise usage("drain_timeout", "must not be negative")
         if self.max_failures is not None and self.max_failures < 0:
-            raise _usage("max_failures", "must not be negative")
+            raise usage("max_failures", "must not be negative")
         if self.name is not None and not self.name.strip():
-            raise _usage("name", "must not be empty")
+            raise usage("name", "must not be empty")
         if self.key == ():
-            raise _usage("key", "names no column")
+            raise usage("key", "names no column")
         try:
             _ = self.body_column
         except ValueError:
-            raise _usage(
+            raise usage(
                 "body",
                 f"{self.body!r} is not a column's name",
                 _as_name(str(self.body))
                 or 'name one column as in SQL, lo:COLUMN for large objects, or "row" for the row as JSON',
             ) from None
         if self.ca_bundle is not None and not Path(self.ca_bundle).is_file():
-            raise _usage("ca_bundle", f"there is no file {self.ca_bundle}")
+            raise usage("ca_bundle", f"there is no file {self.ca_bundle}")
         parse_state(self.state)
         self._validate_flow()
         self._validate_choices()
@@ -363,58 +244,58 @@ class Config:
         try:
             column = self.incremental_column
         except ValueError:
-            raise _usage(
+            raise usage(
                 "incremental", f"{self.incremental!r} is not a column's name", "name one column as in SQL"
             ) from None
         if column is not None and self.snapshot:
-            raise _usage(
+            raise usage(
                 "snapshot",
                 "cannot be combined with --incremental",
                 "leave it out: an incremental run pins its bounds before it reads",
             )
         if self.lag is not None and column is None:
-            raise _usage("lag", "has no meaning without --incremental", "give --incremental COLUMN, or leave it out")
+            raise usage("lag", "has no meaning without --incremental", "give --incremental COLUMN, or leave it out")
         if self.lag is not None and not 0 <= self.lag < math.inf:
-            raise _usage("lag", "must not be negative")
+            raise usage("lag", "must not be negative")
 
     def _validate_transform(self) -> None:
         if self.compress_level is not None:
             if self.compress == "none":
-                raise _usage("compress_level", "has no meaning without --compress", "add --compress gzip or zstd")
+                raise usage("compress_level", "has no meaning without --compress", "add --compress gzip or zstd")
             least, most = COMPRESSION_LEVELS[self.compress]
             if not least <= self.compress_level <= most:
-                raise _usage("compress_level", f"must be from {least} to {most} with --compress {self.compress}")
+                raise usage("compress_level", f"must be from {least} to {most} with --compress {self.compress}")
         if self.transform is None:
             for option in ("executor", "executor_workers", "transform_timeout"):
                 if getattr(self, option) != Config.__dataclass_fields__[option].default:
-                    raise _usage(option, "has no meaning without --transform", "give --transform module:function")
+                    raise usage(option, "has no meaning without --transform", "give --transform module:function")
         if self.executor_workers is not None and not 1 <= self.executor_workers <= MAX_WORKERS:
-            raise _usage("executor_workers", f"must be from 1 to {MAX_WORKERS}")
+            raise usage("executor_workers", f"must be from 1 to {MAX_WORKERS}")
         if not 0 < self.transform_timeout < math.inf:
-            raise _usage("transform_timeout", "must be more than 0")
+            raise usage("transform_timeout", "must be more than 0")
 
     def _validate_packs(self) -> None:
         if self.pack is None:
             for option in ("pack_rows", "pack_bytes", "pack_by", "pack_index", "pack_member"):
                 if getattr(self, option):
-                    raise _usage(option, "has no meaning without --pack", f"add --pack {'|'.join(PACKS)}")
+                    raise usage(option, "has no meaning without --pack", f"add --pack {'|'.join(PACKS)}")
             return
         for option in ("pack_rows", "pack_bytes"):
             value = getattr(self, option)
             if value is not None and value < 1:
-                raise _usage(option, "must be at least 1")
+                raise usage(option, "must be at least 1")
         if self.pack_member is not None and self.pack != "tar":
-            raise _usage("pack_member", "only tar has members with names", "leave it out")
+            raise usage("pack_member", "only tar has members with names", "leave it out")
         if self.pack_index and self.pack == "parquet":
-            raise _usage("pack_index", "no row of a Parquet file can be read by itself", "leave it out")
+            raise usage("pack_index", "no row of a Parquet file can be read by itself", "leave it out")
         if self.pack == "csv" and (self.transform is not None or self.body_column is not None):
-            raise _usage("pack", "csv has the columns of rows", "leave --body and --transform out, or pack as ndjson")
+            raise usage("pack", "csv has the columns of rows", "leave --body and --transform out, or pack as ndjson")
         if self.pack == "parquet" and (self.transform is not None or self.body_column is not None):
-            raise _usage(
+            raise usage(
                 "pack", "parquet has the columns of rows", "leave --body and --transform out, or pack as ndjson"
             )
         if self.readers > 1:
-            raise _usage(
+            raise usage(
                 "readers",
                 "packs are cut in the order of the key, by one reader",
                 "leave it out: making packs takes longer than reading; or copy parts of the table with --shard",
@@ -424,27 +305,27 @@ class Config:
         for option in ("concurrency", "max_concurrency"):
             value = getattr(self, option)
             if value is not None and value < 1:
-                raise _usage(option, "must be at least 1")
+                raise usage(option, "must be at least 1")
             if value is not None and value > MAX_CONCURRENCY:
-                raise _usage(option, f"must be at most {MAX_CONCURRENCY:,}")
+                raise usage(option, f"must be at most {MAX_CONCURRENCY:,}")
         if (
             self.concurrency is not None
             and self.max_concurrency is not None
             and self.concurrency > self.max_concurrency
         ):
-            raise _usage(
+            raise usage(
                 "concurrency",
                 f"{self.concurrency:,} is more than --max-concurrency {self.max_concurrency:,}",
                 "leave one of them out: --max-concurrency bounds --concurrency auto, and a number is kept as it is",
             )
         if self.max_rate is not None and not 0 < self.max_rate < math.inf:
-            raise _usage(
+            raise usage(
                 "max_rate",
                 "must be more than 0, and not endless",
                 "a number of requests a second, such as --max-rate 500",
             )
         if self.max_bandwidth is not None and self.max_bandwidth < 1:
-            raise _usage("max_bandwidth", "must be more than nothing", "bytes a second, such as --max-bandwidth 20MiB")
+            raise usage("max_bandwidth", "must be more than nothing", "bytes a second, such as --max-bandwidth 20MiB")
 
     def _validate_choices(self) -> None:
         choices = {
@@ -463,27 +344,27 @@ class Config:
         for option, allowed in choices.items():
             value = getattr(self, option)
             if value is not None and value not in allowed:
-                raise _usage(option, f"{value!r} is none of {', '.join(allowed)}", _nearest(value, allowed))
+                raise usage(option, f"{value!r} is none of {', '.join(allowed)}", _nearest(value, allowed))
 
     def _validate_object(self) -> None:
         if self.storage_class is not None and not _STORAGE_CLASS.fullmatch(self.storage_class):
-            raise _usage(
+            raise usage(
                 "storage_class",
                 f"{self.storage_class!r} is no storage class, such as STANDARD_IA",
                 _nearest(self.storage_class, STORAGE_CLASSES),
             )
         if self.expected_bucket_owner is not None and not _ACCOUNT.fullmatch(self.expected_bucket_owner):
-            raise _usage("expected_bucket_owner", f"{self.expected_bucket_owner!r} is not an account: 12 digits")
+            raise usage("expected_bucket_owner", f"{self.expected_bucket_owner!r} is not an account: 12 digits")
         if self.sse_kms_key_id is not None:
             if self.sse not in ("aws:kms", "aws:kms:dsse"):
-                raise _usage("sse_kms_key_id", "only KMS has keys", "add --sse aws:kms")
+                raise usage("sse_kms_key_id", "only KMS has keys", "add --sse aws:kms")
             if not _VISIBLE.fullmatch(self.sse_kms_key_id):
-                raise _usage("sse_kms_key_id", f"{self.sse_kms_key_id!r} is not a key's id, ARN or alias")
+                raise usage("sse_kms_key_id", f"{self.sse_kms_key_id!r} is not a key's id, ARN or alias")
         if self.to.startswith("file:"):
             for option, value in self.stored_with_object().items():
                 # a content type, which every object has, is dropped whether it was given or guessed
                 if value is not None and option != "content_type":
-                    raise _usage(
+                    raise usage(
                         option,
                         "a file keeps nothing but its bytes",
                         f"leave it out with file:, {environment(option)} in the environment too",
@@ -495,13 +376,13 @@ class Config:
         """Refuse what a user's own sink is not told, or cannot be asked."""
         for option in ("storage_class", "sse", "sse_kms_key_id", "acl", "checksum"):
             if getattr(self, option) is not None:
-                raise _usage(
+                raise usage(
                     option,
                     "a python: sink is given the object's key, body and headers, and does this itself",
                     f"leave it out with python:, {environment(option)} in the environment too",
                 )
         if self.if_exists != "overwrite":
-            raise _usage(
+            raise usage(
                 "if_exists",
                 "nobody knows which objects a python: sink holds",
                 "leave it out with python:; its put may look for itself",
@@ -594,83 +475,6 @@ class Config:
         return "query-" + hashlib.sha256((self.query or "").encode()).hexdigest()[:8]
 
 
-def parse_state(state: str) -> StatePlace:
-    """Take `DIR`, `s3://bucket/prefix` or `postgres:schema.table` apart.
-
-    Raises:
-        UsageError: it is none of them.
-    """
-    scheme, colon, _ = state.lower().partition(":")
-    if not state.strip() or "\0" in state:
-        raise _usage("state", "names no place", STATE_FORMS)
-    if scheme in ("postgresql", "postgres") and "://" in state:
-        raise _usage(
-            "state",
-            "a connection string is no place for state",
-            "the connection is that of --dsn; name the table: --state postgres:schema.table",
-        )
-    if state.startswith("postgres:"):
-        return _state_table(state)
-    if state.startswith("s3://"):
-        bucket, _, prefix = state.removeprefix("s3://").partition("/")
-        prefix = prefix.rstrip("/")
-        if not _BUCKET.fullmatch(bucket):
-            raise _usage("state", f"{state!r} names no bucket", "write it as s3://bucket/prefix")
-        if prefix and (not _PREFIX.fullmatch(prefix) or {"", ".", ".."} & set(prefix.split("/"))):
-            raise _usage(
-                "state",
-                f"{prefix!r} is no prefix for state",
-                "it may have letters, digits and -_.=+@,~ between its slashes, such as s3://bucket/asyncup/state",
-            )
-        return StatePlace("s3", bucket, prefix)
-    if (colon and len(scheme) > 1 and scheme.isalnum()) or "://" in state:  # one letter is a drive of Windows
-        raise _usage("state", f"{state!r} is no place for state", STATE_FORMS)
-    return StatePlace("folder", state)
-
-
-def _state_table(state: str) -> StatePlace:
-    name = state.removeprefix("postgres:")
-    try:
-        schema, table = parse_qualified(name)
-    except ValueError:
-        raise _usage(
-            "state",
-            f"{name!r} is no table with its schema",
-            'write it as in SQL: --state postgres:schema.table, or postgres:"My Schema"."My Table"',
-        ) from None
-    if len(table.encode()) > LONGEST_STATE_TABLE or len(schema.encode()) > LONGEST_IDENTIFIER:
-        raise _usage(
-            "state",
-            f"the name {name} is too long",
-            f"a table's name may have {LONGEST_STATE_TABLE} bytes here, since another one is named after it",
-        )
-    return StatePlace("postgres", schema, table)
-
-
-def secrets_of(dsn: str | None) -> tuple[str, ...]:
-    """The secret texts of a connection string, as they are written and as they are meant; no output may hold them."""
-    if not dsn:
-        return ()
-    found = re.findall(r"password=([^&\s]+)", dsn)
-    for quoted, plain in _PASSWORD.findall(dsn):
-        found += [quoted or plain, re.sub(r"\\(.)", r"\1", quoted or plain)]
-    try:
-        found.append(urlsplit(dsn).password or "")
-    except ValueError:
-        found.append(dsn)
-    return tuple({text for secret in found for text in (secret, unquote(secret), unquote_plus(secret)) if text})
-
-
-def flag(option: str) -> str:
-    """The flag of an option: `page_size` → `--page-size`."""
-    return "--" + option.replace("_", "-")
-
-
-def environment(option: str) -> str:
-    """The environment variable of an option: `page_size` → `ASYNCUP_PAGE_SIZE`."""
-    return "ASYNCUP_" + option.upper()
-
-
 def _nearest(value: object, allowed: Sequence[str]) -> str | None:
     folded = {name.lower(): name for name in allowed}
     near = difflib.get_close_matches(str(value).lower(), folded, n=1)
@@ -685,68 +489,3 @@ def _as_name(text: str) -> str | None:
         return None
     typed = f'{prefix}"{name}"'
     return f"if that is a column's name, it needs double quotes: --body {shlex.quote(typed)}"
-
-
-def _usage(option: str, message: str, hint: str | None = None) -> UsageError:
-    if message.startswith(("must ", "is empty", "cannot be ", "has no meaning", "names no ")):
-        message = f"{flag(option)} {message}"
-    return UsageError("read flags", flag(option), message, hint)
-
-
-def _parsed(option: str, value: Any) -> Any:
-    if isinstance(value, Path):
-        value = str(value)
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise ValueError("it is not valid UTF-8") from None
-    if option in _TEXTS and not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
-    if option in _SIZES:
-        return parse_size(value)
-    if option == "max_rate":
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"{value!r} is not a number of requests a second") from None
-    if option in _DURATIONS:
-        return parse_duration(value)
-    if option in ("key", "pack_by"):
-        return parse_identifiers(value) if isinstance(value, str) else tuple(value)
-    if option in ("metadata", "tag"):
-        return _pairs(value)
-    if option == "page_size" and value == "auto":
-        return None
-    if option == "concurrency" and value == "auto":
-        return None
-    if option == "shard":
-        return "{}/{}".format(*parse_shard(value))
-    if option == "transform" and not callable(value) and not isinstance(value, str):
-        raise ValueError(f"{value!r} is no function, and no text such as package.module:function")
-    if option in _NUMBERS:
-        try:
-            return int(value)
-        except (TypeError, ValueError):
-            if option == "concurrency":
-                raise ValueError(f"{value!r} is not a whole number, and not auto") from None
-            raise ValueError(f"{value!r} is not a whole number") from None
-    return value
-
-
-def _pairs(value: str | Mapping[str, str] | Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Names and values from `name=value` texts, one text of them with one in each line, or a mapping.
-
-    Raises ValueError.
-    """
-    if isinstance(value, Mapping):
-        if not all(isinstance(text, str) for pair in value.items() for text in pair):
-            raise ValueError(f"{dict(value)!r} has names or values that are not texts")
-        return tuple(value.items())
-    pairs = []
-    for text in filter(None, value.splitlines()) if isinstance(value, str) else value:
-        name, equals, template = text.partition("=") if isinstance(text, str) else ("", "", "")
-        if not equals:
-            raise ValueError(f"{text!r} is not written as name=value")
-        pairs.append((name, template))
-    return tuple(pairs)

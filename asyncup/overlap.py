@@ -7,7 +7,7 @@ from pathlib import Path
 
 from asyncup.checkpoints.deadletters import TRIAL
 from asyncup.checkpoints.files import file_name
-from asyncup.config import parse_state
+from asyncup.stateplace import parse_state
 
 _DOCUMENTS = r"(?:\.json|\.dead-letters/\d+\.jsonl)"
 _FILES = r"(?:\.json|\.json\.new|\.lock|\.dead-letters(?:\.retry-\d+)?\.jsonl)"

@@ -14,13 +14,15 @@ from typing import Any
 
 from asyncup.checkpoints.places import Entry
 from asyncup.commandline import command_line
-from asyncup.config import OBJECT_OPTIONS, Config, parse_shard, parse_state
+from asyncup.config import Config
 from asyncup.errors import AsyncupError, SourceRefused
 from asyncup.flow.retry import Retrier, RetryPolicy
 from asyncup.model import Checkpoint
 from asyncup.names import written
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, error_to_json
 from asyncup.state import Access, list_state
+from asyncup.stateplace import parse_state
+from asyncup.values import OBJECT_OPTIONS, parse_shard
 
 #: Version of the JSON object's shape.
 OVERVIEW_VERSION = 1

@@ -20,8 +20,10 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from asyncup.config import Config, flag, parse_state, secrets_of
+from asyncup.config import Config
 from asyncup.errors import UsageError
+from asyncup.stateplace import parse_state
+from asyncup.values import flag, secrets_of
 
 FILE, PYPROJECT = "asyncup.toml", "pyproject.toml"
 #: The tables of a file: what every job has, and the jobs.

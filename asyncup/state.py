@@ -21,7 +21,7 @@ from asyncup.checkpoints.files import StateFolder
 from asyncup.checkpoints.lease import Tenure
 from asyncup.checkpoints.owner import Owner
 from asyncup.checkpoints.places import Entry
-from asyncup.config import Config, Password, StatePlace, parse_state
+from asyncup.config import Config, Password
 from asyncup.errors import AsyncupError, StateRefused
 from asyncup.flow.ending import to_its_end
 from asyncup.flow.interrupt import Interrupt
@@ -30,6 +30,7 @@ from asyncup.model import Checkpoint, Counts, timestamp
 from asyncup.names import parse_qualified, written
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease
 from asyncup.resolved import fingerprint_difference
+from asyncup.stateplace import StatePlace, parse_state
 
 if TYPE_CHECKING:
     from asyncup.sinks.s3.documents import S3Documents

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asyncup.config import Config, flag, secrets_of
+from asyncup.config import Config
 from asyncup.errors import AsyncupError, UsageError
 from asyncup.settings import SHARED, Setting, Settings, read_settings
+from asyncup.values import flag, secrets_of
 
 if TYPE_CHECKING:
     from asyncup.cli.presentation import View

@@ -10,7 +10,8 @@ from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar
 
-from asyncup.config import Config, environment
+from asyncup.config import Config
+from asyncup.values import environment
 
 Command = TypeVar("Command", bound=Callable[..., int])
 

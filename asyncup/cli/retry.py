@@ -10,7 +10,7 @@ from asyncup.cli import sync
 from asyncup.cli.jobs import CONNECTIONS, Stage, options_of
 from asyncup.cli.options import shares
 from asyncup.cli.running import PRESENTATION, Run, present
-from asyncup.config import OBJECT_OPTIONS
+from asyncup.values import OBJECT_OPTIONS
 
 HELP = """The file holds the job: what to read, where to write, what an object is. Only what the environment or flags say of \
 connections is needed here; a flag that is given wins over the job's own.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asyncup.cli.jobs import Stage
 from asyncup.cli.options import misspelt
-from asyncup.config import environment, secrets_of
 from asyncup.errors import AsyncupError, UsageError
+from asyncup.values import environment, secrets_of
 
 if TYPE_CHECKING:
     from asyncup.cli.presentation import Outcome, View

@@ -18,7 +18,6 @@ from asyncup.config import (
     COMPRESSIONS,
     EXECUTORS,
     IF_EXISTS,
-    MIB,
     ON_NULL,
     PACK_BYTES,
     PACK_ROWS,
@@ -26,9 +25,8 @@ from asyncup.config import (
     S3_CLIENTS,
     SSE,
     Config,
-    environment,
-    flag,
 )
+from asyncup.values import MIB, environment, flag
 
 if TYPE_CHECKING:
     from asyncup.cli.presentation import Outcome, View

@@ -10,8 +10,8 @@ from asyncup.cli import sync
 from asyncup.cli.jobs import ChosenJob, Stage, choose, in_turn
 from asyncup.cli.options import shares
 from asyncup.cli.running import Run, present
-from asyncup.config import environment
 from asyncup.errors import AsyncupError, UsageError
+from asyncup.values import environment
 
 if TYPE_CHECKING:
     from asyncup.cli.presentation import View

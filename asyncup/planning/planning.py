@@ -15,7 +15,7 @@ from asyncup.app import Job, execute, import_drivers
 from asyncup.checkpoints.deadletters import DeadLetterFile
 from asyncup.checkpoints.files import unwritable
 from asyncup.commandline import command_line
-from asyncup.config import Config, secrets_of
+from asyncup.config import Config
 from asyncup.destinations import Destination, limits_of, parse_destination
 from asyncup.errors import AsyncupError, DestinationRefused, StateRefused
 from asyncup.events import Event, Notice, Waiting
@@ -30,6 +30,7 @@ from asyncup.render.template import parse_template
 from asyncup.render.uniqueness import unique_key
 from asyncup.report import COMPLETE, JobReport, Report
 from asyncup.resolved import Plan
+from asyncup.values import secrets_of
 
 if TYPE_CHECKING:
     from asyncup.checkpoints.places import Entry

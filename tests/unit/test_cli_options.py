@@ -9,7 +9,8 @@ import pytest
 
 from asyncup.cli import sync
 from asyncup.cli.commands import COMMANDS, build, program
-from asyncup.config import Config, environment, flag
+from asyncup.config import Config
+from asyncup.values import environment, flag
 
 
 @pytest.fixture

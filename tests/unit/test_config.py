@@ -13,23 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncup.config import (
-    ACLS,
-    CHECKSUMS,
-    S3_CLIENTS,
-    SSE,
-    STORAGE_CLASSES,
-    Config,
-    StatePlace,
-    as_typed,
-    flag,
-    parse_duration,
-    parse_size,
-    parse_state,
-    secrets_of,
-)
+from asyncup.config import ACLS, CHECKSUMS, S3_CLIENTS, SSE, STORAGE_CLASSES, Config
 from asyncup.errors import UsageError
 from asyncup.resolved import fingerprint_difference
+from asyncup.stateplace import StatePlace, parse_state
+from asyncup.values import as_typed, flag, parse_duration, parse_size, secrets_of
 
 RIGHT: dict[str, Any] = {"table": "docs", "to": "s3://bucket/{id}"}
 

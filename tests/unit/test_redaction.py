@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncup.config import Config, secrets_of
+from asyncup.config import Config
 from asyncup.console.live import LiveView
 from asyncup.console.plain import PlainView
 from asyncup.console.summary import error_text, json_summary, summary_lines
@@ -20,6 +20,7 @@ from asyncup.events import Event, Notice, Planned, RowFailed, Waiting
 from asyncup.model import Counts, DeadLetter
 from asyncup.report import ABORTED, JobReport, Report
 from asyncup.resolved import Plan
+from asyncup.values import secrets_of
 
 
 def config(dsn: str) -> Config:

@@ -16,7 +16,7 @@ from asyncup.bench.simulator.faults import FAULTS, make_fault
 from asyncup.bench.simulator.framing import Head
 from asyncup.bench.simulator.store import Store
 from asyncup.bench.simulator.world import World
-from asyncup.config import parse_duration
+from asyncup.values import parse_duration
 
 _HELP = """there is
 GET  /-/counters

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from asyncup.bench.simulator.counters import Counters
 from asyncup.bench.simulator.misbehaviour import reset
-from asyncup.config import parse_duration
+from asyncup.values import parse_duration
 
 #: Seconds between two rings, so that 25,000 answers a second are no 25,000 rings.
 SPACING = 100e-6

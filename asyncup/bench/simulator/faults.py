@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from asyncup.bench.simulator.asked import OPERATIONS, WRITES, Asked
-from asyncup.config import parse_duration
+from asyncup.values import parse_duration
 
 _ALL = frozenset(OPERATIONS)
 _WITH_BODY = frozenset({"put", "part"})

@@ -22,7 +22,7 @@ from asyncup.bench.simulator.null import Null
 from asyncup.bench.simulator.store import KEEPS, Store
 from asyncup.bench.simulator.verify import Verifier, parse_account
 from asyncup.bench.simulator.world import Manners, World
-from asyncup.config import parse_duration, parse_size
+from asyncup.values import parse_duration, parse_size
 
 
 def parse_options(arguments: list[str] | None) -> argparse.Namespace:
