@@ -54,7 +54,7 @@ async def sync(**options: Any) -> Report:
         Report: `report.status` is `complete`, or `partial` when rows failed.
 
     Raises:
-        AsyncupError: the run could not begin, or could not go on.
+        AsyncupError: the run could not begin, or could not go on; GateMissed, when it is complete and not as it was to be.
     """
     from asyncup.app import execute
     from asyncup.config import Config
@@ -76,7 +76,8 @@ async def sync_all(
         jobs: the jobs; each has a checkpoint of its own, under its name.
         at_a_time: how many run at a time.
         fail_fast: whether one that cannot begin or go on ends the others; they can be resumed.
-        shared: `memory`, `concurrency`, `max_concurrency`, `max_rate` and `max_bandwidth` for all of them together.
+        shared: `memory`, `concurrency`, `max_concurrency`, `max_rate`, `max_bandwidth` and `timeout` for all of them
+            together.
 
     Returns:
         Report: `report.jobs` has each job in this order, with its `status` and its `error`; `report.job` is their sum. An

@@ -29,8 +29,12 @@ _OTHER_CONNECTIONS = (
 
 #: What a retry does not take over: where the first run kept its letters, how it read, and that it was to end early.
 _ONCE = ("dead_letters", "limit", "restart", "readers", "snapshot")
+#: What happens to rows before they are objects.
+_MAKING = ("transform", "compress", "compress_level", "pack", "pack_rows", "pack_bytes", "pack_by", "pack_index", "pack_member")
 #: What the first line holds of the job beside its fingerprint.
 _NOT_FINGERPRINT = ("name", "options")
+#: A function that another program finds by its name: of a module, and not of the program that gave it.
+_FUNCTION = re.compile(r"(?!__main__:)[^\W\d][\w.]*:[^\W\d][\w.]*")
 _NAME = re.compile(r"(?P<base>.*?)(?:\.retry-(?P<number>\d{1,9}))?(?P<suffix>\.jsonl)?", re.DOTALL)
 
 
@@ -50,6 +54,15 @@ def configuration(job: Mapping[str, Any], location: str, given: Mapping[str, Any
             f"run the job itself again: {_command(job)}",
         )
     kept = {option: value for option, value in options.items() if option not in _ONCE}
+    function = kept.get("transform")
+    if function is not None and "transform" not in given and not _FUNCTION.fullmatch(function):
+        raise StateRefused(
+            "retry",
+            location,
+            f"the job's transform, {function}, was given from Python, and a file cannot hold such a function",
+            "send all rows again from Python: asyncup.sync(..., restart=True); the rows of a transform that has a name at "
+            "the top of a module can be retried",
+        )
     return Config.of(**{**kept, "key": job["key"], **given})
 
 
@@ -64,8 +77,18 @@ def check_job(
         StateRefused: database, destination or anything else of the job is another one.
     """
     before = {field: value for field, value in job.items() if field not in _NOT_FINGERPRINT}
-    differences = fingerprint_difference(before, {field: fingerprint.get(field) for field in before})
+    now = {field: fingerprint.get(field) for field in before} | {
+        field: fingerprint.get(field) for field in _MAKING if field in fingerprint
+    }
+    differences = fingerprint_difference(before, now)
     if differences:
+        changed = [field for field in _MAKING if before.get(field) != now.get(field)]
+        if hint == _OTHER_CONNECTIONS and changed:
+            flags = ", ".join(map(flag, changed))
+            hint = (
+                f"leave {flags} out: the rows are made as the job made them; to make all objects in another way, run the "
+                "job itself with --restart"
+            )
         raise StateRefused(
             "retry",
             location,

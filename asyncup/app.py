@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asyncup.config import Config
-from asyncup.destinations import FILES, Destination, limits_of, parse_destination
+from asyncup.destinations import FILES, Destination, check_folder, limits_of, parse_destination
 from asyncup.errors import AsyncupError, InternalError
 from asyncup.events import Finished, Listing, Notice, Planned, Waiting
 from asyncup.flow.ending import Grace
@@ -23,8 +23,9 @@ from asyncup.flow.retry import Interrupted, Retrier, RetryPolicy
 from asyncup.flow.retrybudget import RetryBudget
 from asyncup.flow.sharing import Share
 from asyncup.flow.tally import Tally
+from asyncup.gates import in_time, judged
 from asyncup.making.recipe import Recipe
-from asyncup.model import STREAM_BYTES, Counts
+from asyncup.model import STREAM_BYTES, Counts, Listed
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease, Objects, Observer, Sink, Source
 from asyncup.render.contenttype import fallback_content_type
@@ -77,6 +78,7 @@ class Job:
         self._checkpoints: CheckpointStore | None
         self._lease: Lease | None = None
         self._endpoint: str | None = None
+        self._unsent: Callable[[], int] = int
         self._priced = False
         budget = RetryBudget(lambda: self._tally.attempts - self._tally.retries)
         self._sending = Retrier(self._policy, interrupt.sleep, self._on_retry, budget=budget)
@@ -148,7 +150,7 @@ class Job:
         else:
             status = PARTIAL if pipeline.watermark.counts.failed else COMPLETE
         latency = tally.latency
-        return JobReport(
+        report = JobReport(
             name=self.plan.name,
             status=status,
             counts=pipeline.watermark.settled(),
@@ -171,6 +173,22 @@ class Job:
             destination=self.plan.destination,
             restarted=config.restart,
             skips=_reasons_to_skip(config),
+        )
+        return judged(config, self._as_dry(report) if config.dry_run else report)
+
+    def _as_dry(self, report: JobReport) -> JobReport:
+        """The report of a run that has sent nothing: there were no attempts, and nobody answered."""
+        return dataclasses.replace(
+            report,
+            dry_run=True,
+            requests=self._unsent(),
+            attempts=0,
+            retries=0,
+            throttled=0,
+            latency=Latency(),
+            limit=0,
+            peak=0,
+            level="",
         )
 
     @property
@@ -220,11 +238,20 @@ class Job:
         """
         from asyncup.recipes import open_recipe
 
+        config = self._config
         rows, packing = self._open_packing(destination, headers)
+        shortens = packing is not None and config.limit is not None and not config.dry_run
+        if shortens and self._only_sends and destination.kind != "null":
+            self._observer.on_event(
+                Notice(
+                    "--limit: a pack that ends early replaces one of its name that holds more rows; "
+                    "--if-exists fail, or another prefix, spares what is there"
+                )
+            )
         if self._recipe is not None and self._recipe.transform is not None:
             await self._recipe.transform.close()
         self._recipe = await open_recipe(
-            self._config,
+            config,
             rows,
             packing,
             streams=self._only_sends,
@@ -242,7 +269,6 @@ class Job:
         from asyncup.recipes import Rows, check_increments, headers_of, open_packing
 
         config, source = self._config, self._source
-        check_increments(config, destination.template.names)
         rows = Rows(
             key=tuple(column.name for column in source.key.columns),
             shape=source.shape,
@@ -250,6 +276,7 @@ class Job:
             body=None if config.body_column is None else source.relation.column(config.body_column),
             large_object=config.is_large_object,
         )
+        check_increments(config, destination.template, rows)
         packing = open_packing(config, rows)
         self._renderer = self._make_renderer(destination, headers_of(headers, packing))
         return rows, packing
@@ -393,7 +420,9 @@ class Job:
                 self._sending_parts,
                 lambda text: self._observer.on_event(Notice(text)),
                 grace,
+                sends=not config.dry_run,
             )
+            self._unsent = lambda: sink.unsent
             self._sink, self._priced, self._endpoint = sink, sink.is_aws, sink.endpoint_url
             self._objects = sink.objects(Retrier(self._policy, self._interrupt.sleep, self._on_waiting))
             honours = sink.honours_conditions
@@ -401,8 +430,14 @@ class Job:
             from asyncup.sinks.directory import DirectorySink
             from asyncup.sinks.walk import DirectoryObjects
 
-            self._sink = DirectorySink(Path(destination.place), threads=min(widest, FILES))
-            self._objects, honours = DirectoryObjects(Path(destination.place)), True
+            folder = Path(destination.place)
+            if config.dry_run:
+                from asyncup.sinks.unsent import UnsentSink
+
+                self._sink = UnsentSink(lambda: check_folder(folder))
+            else:
+                self._sink = DirectorySink(folder, threads=min(widest, FILES))
+            self._objects, honours = DirectoryObjects(folder), True
         elif destination.kind == "python":
             from asyncup.sinks.targets import open_target
 
@@ -411,13 +446,18 @@ class Job:
             self._sink = await open_target(
                 destination.place, threads=widest, attempt_timeout=config.attempt_timeout, grace=grace
             )
+            if config.dry_run:
+                from asyncup.sinks.unsent import UnsentSink
+
+                self._sink = UnsentSink(self._sink.check, self._sink.close)
             honours = None
         else:
             from asyncup.sinks.null import NullSink
 
             self._sink, honours = NullSink(), None
         if config.if_exists != "overwrite" and self._objects is not None:  # where nothing is kept, nothing exists
-            self._spare_existing(self._objects, honours)
+            # whoever sends nothing has to look for each object, as where nobody refuses to replace one
+            self._spare_existing(self._objects, False if config.dry_run else honours)
         self._closers.append(self._sink.close)
         checking = Retrier(self._policy, self._interrupt.sleep, self._on_waiting)
         await checking.run(lambda _: self._sink.check(), None)
@@ -447,8 +487,12 @@ class Job:
         if self._index is not None and self._objects is not None:
             from asyncup.state import keeping
 
+            pages = self._objects.pages(destination.template.literals[0])
+            is_folder = self._config.dry_run and destination.kind == "file"
+            if is_folder and not await asyncio.to_thread(Path(destination.place).exists):
+                pages = _none()  # a run would make it
             listing = self._index.fill(
-                self._objects.pages(destination.template.literals[0]),
+                pages,
                 lambda number: self._observer.on_event(Listing(number)),
             )
             await keeping(self._lease, listing)
@@ -482,6 +526,7 @@ class Job:
             checkpoint=self._checkpoints.location if self._checkpoints is not None else None,
             priced=self._priced,
             counted="objects" if config.pack is None else "rows",
+            dry_run=config.dry_run,
         )
 
     async def _begin_increment(self) -> None:
@@ -596,8 +641,10 @@ async def execute(
     `job` is another kind of it, made for the same configuration, observer and interrupt.
     """
     job = job or Job(config, observer, interrupt)
-    task = asyncio.current_task()
+    task, ending = asyncio.current_task(), None
     interrupt.attach_task()
+    if config.timeout is not None and job.sends and not job.compares:
+        ending = asyncio.get_running_loop().call_later(config.timeout, interrupt.expire)
     try:
         try:
             await job.prepare()
@@ -607,23 +654,33 @@ async def execute(
         job_report = await job.run()
         report = Report(job_report, job_report.error, interrupt.signal)
     except AsyncupError as exc:
-        report = Report(error=exc)
+        report = Report(error=exc, dry_run=config.dry_run)
     except (asyncio.CancelledError, Interrupted):
         if not interrupt.draining:
             raise
         if task is not None:
             task.uncancel()
-        report = Report(signal=interrupt.signal)
+        report = Report(signal=interrupt.signal, dry_run=config.dry_run)
     except Exception as exc:  # noqa: BLE001 - the report says it, and that it is ours
         error = InternalError(
             "run", "asyncup", f"an unexpected {type(exc).__name__}: {exc}", "this is a defect of asyncup: report it"
         )
         error.__cause__ = exc
-        report = Report(error=error)
+        report = Report(error=error, dry_run=config.dry_run)
     finally:
+        if ending is not None:
+            ending.cancel()
         await job.close()
+    report = in_time(config, report, has_expired=interrupt.has_expired)
     observer.on_event(Finished(report))
     return report
+
+
+async def _none() -> AsyncGenerator[Sequence[Listed], None]:
+    """What is listed of a folder that is not there."""
+    nothing: tuple[Sequence[Listed], ...] = ()
+    for page in nothing:
+        yield page
 
 
 def _reasons_to_skip(config: Config) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from asyncup.values import as_typed, flag
 
 def command_line(command: str, options: Mapping[str, Any], jobs: Sequence[str] = ()) -> str:
     """A command with options as checkpoints keep them (`Config.kept`), for jobs of a configuration file."""
-    words = ["asyncup", command, *jobs]
+    looks_like_flags = any(job.startswith("-") for job in jobs)
+    words = ["asyncup", command, *([] if looks_like_flags else jobs)]
     for option, given in options.items():
         if given is False:
             continue
@@ -23,4 +24,4 @@ def command_line(command: str, options: Mapping[str, Any], jobs: Sequence[str] =
         for text in value if isinstance(value, list) else [value]:
             typed = as_typed(option, text)
             words += [f"{flag(option)}={typed}"] if typed.startswith("-") else [flag(option), typed]
-    return shlex.join(words)
+    return shlex.join([*words, "--", *jobs] if looks_like_flags else words)

@@ -13,12 +13,13 @@ import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeAlias
 
 from asyncup.errors import UsageError
 from asyncup.names import parse_identifiers
 from asyncup.stateplace import parse_state
-from asyncup.values import MIB, OBJECT_OPTIONS, environment, parsed, usage
+from asyncup.values import MIB, OBJECT_OPTIONS, environment, parse_expected, parsed, usage
 
 ON_NULL = ("skip", "empty", "fail")
 IF_EXISTS = ("overwrite", "skip", "fail", "different")
@@ -58,12 +59,26 @@ STORAGE_CLASSES = (
     "OUTPOSTS",
     "SNOW",
 )
+#: Every option that is one of several words.
+CHOICES = {
+    "on_null": ON_NULL,
+    "if_exists": IF_EXISTS,
+    "addressing": ADDRESSING,
+    "s3_client": S3_CLIENTS,
+    "request_payer": REQUEST_PAYERS,
+    "sse": SSE,
+    "acl": ACLS,
+    "checksum": CHECKSUMS,
+    "compress": COMPRESSIONS,
+    "executor": EXECUTORS,
+    "pack": PACKS,
+}
 #: A password, or what gives one for each connection: plain or async.
 Password: TypeAlias = "str | Callable[[], str | Awaitable[str]]"  # noqa: S105 - a type
 #: What stands before the name of a column that holds the oids of large objects.
 LARGE_OBJECT = "lo:"
 #: What no state keeps: a connection that may hold a secret, and what is meant for one run alone.
-UNKEPT = ("dsn", "password", "password_command", "restart")
+UNKEPT = ("dsn", "password", "password_command", "restart", "dry_run", "expect_rows", "min_rate", "timeout")
 #: A user's function over rows, or where it is: `package.module:function`.
 Function: TypeAlias = "str | Callable[..., Any]"
 
@@ -155,6 +170,11 @@ class Config:
     name: str | None = None
     restart: bool = False
     dead_letters: str | None = None
+    # this run
+    dry_run: bool = False
+    expect_rows: str | None = None
+    min_rate: float | None = None
+    timeout: float | None = None
 
     @classmethod
     def of(cls, **options: Any) -> Config:
@@ -218,6 +238,10 @@ class Config:
             raise usage("drain_timeout", "must not be negative")
         if self.max_failures is not None and self.max_failures < 0:
             raise usage("max_failures", "must not be negative")
+        if self.min_rate is not None and not 0 < self.min_rate < math.inf:
+            raise usage("min_rate", "must be more than 0, and not endless", "objects a second, such as --min-rate 1000")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise usage("timeout", "must be more than 0", "such as --timeout 30m; without it a run takes what it takes")
         if self.name is not None and not self.name.strip():
             raise usage("name", "must not be empty")
         if self.key == ():
@@ -328,20 +352,7 @@ class Config:
             raise usage("max_bandwidth", "must be more than nothing", "bytes a second, such as --max-bandwidth 20MiB")
 
     def _validate_choices(self) -> None:
-        choices = {
-            "on_null": ON_NULL,
-            "if_exists": IF_EXISTS,
-            "addressing": ADDRESSING,
-            "s3_client": S3_CLIENTS,
-            "request_payer": REQUEST_PAYERS,
-            "sse": SSE,
-            "acl": ACLS,
-            "checksum": CHECKSUMS,
-            "compress": COMPRESSIONS,
-            "executor": EXECUTORS,
-            "pack": PACKS,
-        }
-        for option, allowed in choices.items():
+        for option, allowed in CHOICES.items():
             value = getattr(self, option)
             if value is not None and value not in allowed:
                 raise usage(option, f"{value!r} is none of {', '.join(allowed)}", _nearest(value, allowed))
@@ -434,7 +445,11 @@ class Config:
         """The user's function as state and messages call it: `package.module:function`."""
         if self.transform is None or isinstance(self.transform, str):
             return self.transform
-        name = getattr(self.transform, "__qualname__", type(self.transform).__qualname__)
+        made = f"{type(self.transform).__qualname__}()"  # an object that is called: its class would be another function
+        owner = getattr(self.transform, "__self__", None)
+        if owner is not None and not isinstance(owner, type | ModuleType):
+            made = f"{type(owner).__qualname__}().{getattr(self.transform, '__name__', '')}"
+        name = made if owner is not None else getattr(self.transform, "__qualname__", made)
         return f"{getattr(self.transform, '__module__', '?')}:{name}"
 
     @property
@@ -447,7 +462,17 @@ class Config:
     @property
     def is_trial(self) -> bool:
         """A run for trying out: it reads from the start and leaves no checkpoint."""
-        return self.limit is not None
+        return self.limit is not None or self.dry_run
+
+    @property
+    def expected_rows(self) -> tuple[int | None, int | None]:
+        """The least and the most rows that the job may have; None where any number will do."""
+        return (None, None) if self.expect_rows is None else parse_expected(self.expect_rows)
+
+    @property
+    def only_signs(self) -> bool:
+        """Whether a run asks the destination nothing once it has begun: what it would send is made and signed."""
+        return self.dry_run and self.if_exists == "overwrite"
 
     @property
     def body_column(self) -> str | None:

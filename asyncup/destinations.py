@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from asyncup.config import Config
-from asyncup.errors import UsageError
+from asyncup.errors import DestinationRefused, UsageError
 from asyncup.flow.gate import Limits
 from asyncup.flow.search import START
 from asyncup.render.template import Template, parse_template
@@ -110,6 +112,8 @@ def _bucket(to: str) -> tuple[str, str, str]:
 def limits_of(config: Config, destination: Destination) -> Limits:
     """How much may be sent. Files are written by a fixed number of threads: a disk says nothing about its level."""
     concurrency, most, why = config.concurrency, config.max_concurrency or most_connections(), None
+    if config.only_signs:
+        return Limits(min(concurrency or FILES, most), most, why="fixed: nothing is sent")
     if concurrency is None and destination.kind != "s3":
         threads = TARGETS if destination.kind == "python" else FILES
         concurrency, why = min(threads, most), f"fixed for {destination.kind}:"
@@ -121,6 +125,19 @@ def limits_of(config: Config, destination: Destination) -> Limits:
         why=why,
         leading=len(destination.template.literals[0]),
     )
+
+
+async def check_folder(folder: Path) -> None:
+    """See that files could be written below a folder; it is not made.
+
+    Raises:
+        DestinationRefused: they could not.
+    """
+    from asyncup.checkpoints.files import unwritable  # noqa: PLC0415 - most runs have no folder to look at
+
+    fault = await asyncio.to_thread(unwritable, folder)
+    if fault is not None:
+        raise DestinationRefused("open directory", str(folder), fault, "give a folder that can be written to")
 
 
 def most_connections() -> int:

@@ -231,5 +231,13 @@ class TooManyFailures(AsyncupError):
     """More rows failed than `--max-failures` allows."""
 
 
+class GateMissed(AsyncupError):
+    """Every row is settled, but not as many, or not as fast, as the run was to."""
+
+
+class OutOfTime(AsyncupError):
+    """The run took longer than `--timeout` allows; what is settled is saved."""
+
+
 class InternalError(AsyncupError):
     """A defect in asyncup: an exception that nobody expected."""

@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from asyncup.errors import (
     AsyncupError,
@@ -47,10 +48,10 @@ from asyncup.flow.loads import AnyTicket, Load, Parcel, weight
 from asyncup.flow.retry import Interrupted, Retrier
 from asyncup.flow.sharing import Share
 from asyncup.flow.tally import Tally
-from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, StreamTicket, Ticket, Track, Watermark
+from asyncup.flow.watermark import TICKET_BYTES, TICKET_ROWS, TRANSFORMED_ROWS, StreamTicket, Ticket, Track, Watermark
 from asyncup.making.cutting import Cutter
 from asyncup.making.making import Books, Making
-from asyncup.making.packs import held_by_packs
+from asyncup.making.packs import Aside, held_by_packs
 from asyncup.making.recipe import Recipe
 from asyncup.model import (
     ROW_OVERHEAD,
@@ -85,6 +86,8 @@ AWAY = 4096
 STREAMS, WINDOW = 2, 64 << 20
 #: S3 takes so many parts of an object (https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html).
 MOST_PARTS = 10_000
+#: One row of so many is looked at for how long its texts are.
+LOOK_ROWS = 32
 #: Seconds between two looks at how fast it goes.
 LOOK_SECONDS = 0.025
 
@@ -141,6 +144,7 @@ class Pipeline:
         self._drain_timeout = drain_timeout
         self._max_failures = max_failures
         self._keys = parts.source.shape.keys
+        self._text_columns = self._keys + len(parts.source.shape.columns)
         self.budget = Budget(memory) if share is None else share.budget
         self._call = asyncio.Event()  # for senders, or for a look at how fast it goes
         self.gate = Gate(limits, time.monotonic, self._call.set, () if share is None else share.lanes)
@@ -165,6 +169,8 @@ class Pipeline:
         )
         self._packs = None if parts.recipe is None else parts.recipe.packs
         self._making = None if parts.recipe is None else self._make_ready(parts.recipe, memory)
+        transforms = parts.recipe is not None and parts.recipe.transform is not None
+        self._ticket_rows = TRANSFORMED_ROWS if transforms else TICKET_ROWS
         self._senders: list[asyncio.Task[None]] = []
         self._has_begun = False  # whether the first upload has its end, so that others may follow
         self._away = 0  # senders that wait for another attempt
@@ -310,18 +316,32 @@ class Pipeline:
         large: list[tuple[Row, Ticket]] = []
         held = 0
         size = sum(row[-2] or 0 for row in page.rows)
-        step = max(1, min(TICKET_ROWS, TICKET_BYTES * len(page.rows) // max(1, size)))
+        step = max(1, min(self._ticket_rows, TICKET_BYTES * len(page.rows) // max(1, size)))
         for start in range(0, len(page.rows), step):
             rows = deque(page.rows[start : start + step])
             ticket = track.track(len(rows), self._source.shape.key(rows[-1]))
+            texts = self._texts(page.rows[start : start + step : LOOK_ROWS]) * len(rows)
             bodies = [row[-1] for row in rows]
             if None in bodies:
                 large += [(row, ticket) for row in rows if is_deferred(row)]
                 rows = deque(row for row in rows if not is_deferred(row))
                 bodies = [body for body in bodies if body is not None]
+            waits = bool(large) and large[-1][1] is ticket  # a large row must not wait for what its own ticket holds
+            if texts and not waits:
+                ticket.on_end = partial(self.budget.release, texts)
+                held += texts
             held += len(rows) * ROW_OVERHEAD + sum(map(len, bodies))
             load.append((ticket, rows))
         return load, large, held
+
+    def _texts(self, rows: Sequence[Row]) -> int:
+        """What the texts of keys and templates take for each of such rows, beyond what is charged for every row."""
+        size = 0
+        for row in rows:
+            for text in row[: self._text_columns]:
+                if text is not None:
+                    size += len(text)
+        return max(0, size // len(rows) - ROW_OVERHEAD // 2)
 
     async def _load_large(self, row: Row, ticket: Ticket) -> None:
         """Fetch one large body, charged twice while the driver holds it twice; or let it be read while it is sent.
@@ -383,6 +403,7 @@ class Pipeline:
             key_of=self._source.shape.key,
             window=window,
             charge=self.gate.charge,
+            aside=Aside(self._step_aside, self._come_back),
         )
 
     def _begin_feeding(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
@@ -555,6 +576,16 @@ class Pipeline:
             self.limiter.release()
         return True
 
+    def _step_aside(self) -> None:
+        """Leave a place for as long as what is to be sent has not come; another sender may work in it."""
+        self.limiter.release()
+        self._away += 1
+        self._call.set()
+
+    async def _come_back(self) -> None:
+        await self.limiter.acquire()
+        self._away -= 1
+
     async def _attempt(self, upload: Upload) -> Receipt:
         """One more attempt, at a place of its own."""
         self._away -= 1
@@ -604,7 +635,9 @@ class Pipeline:
             except (ServerFault, Throttled):
                 pass
             except ConnectionLost as gone:
-                raise Unreachable(gone.op, gone.subject, f"S3 no longer answers: {gone.message}", gone.hint) from error
+                raise Unreachable(
+                    gone.op, gone.subject, f"the destination no longer answers: {gone.message}", gone.hint
+                ) from error
         self._tally.attempts -= error.was_sent and not error.attempts  # it was settled without sending anything
         if error.disposition is Disposition.SKIP:
             self._settle(row, ticket, Outcome.SKIPPED)

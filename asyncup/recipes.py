@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from asyncup.config import Config
-from asyncup.errors import TemplateRefused
+from asyncup.errors import TemplateRefused, UsageError
 from asyncup.making.recipe import Packs, Recipe
 from asyncup.model import Column, Headers, Row, RowShape
 from asyncup.names import written
 from asyncup.render.headertemplates import HeaderTemplates
-from asyncup.render.template import compile_template, parse_template
+from asyncup.render.template import INTEGERS, Template, compile_template, parse_template
+from asyncup.render.uniqueness import is_lossless
 
 if TYPE_CHECKING:
     from asyncup.packing.formats import RowPacking
@@ -109,21 +110,39 @@ async def open_recipe(
     )
 
 
-def check_increments(config: Config, names: tuple[str, ...]) -> None:
-    """Refuse packs of increments whose names could be those of packs that hold other rows; `names` are those in `--to`.
+def check_increments(config: Config, template: Template, rows: Rows) -> None:
+    """Refuse packs of increments that could replace packs with other rows; `template` is that of `--to`.
 
-    A row that changes is in a pack of a later increment, which may begin with it.
+    A row that changes is in a pack of a later increment, which may begin with it. And some rows are read twice
+    (`sources.increments`): what follows such a row in its first pack has to follow it in the second one too.
 
     Raises:
-        TemplateRefused: they could.
+        TemplateRefused, UsageError: they could.
     """
-    column = config.incremental_column
-    if config.pack is not None and column is not None and column not in names:
+    column, fault = config.incremental_column, "a pack of a later increment could replace one of an earlier increment"
+    if config.pack is None or column is None:
+        return
+    types = {one.name: one.base for one in rows.columns}
+    if types[column] in INTEGERS:
+        raise UsageError(
+            "read flags",
+            "--incremental",
+            f"{fault}, and its other rows with it: rows of a sequence may be read twice, with others beside them",
+            "give a column that is set to now() or to pg_current_xact_id(), or leave --pack out",
+        )
+    if not any(hole.name == column and is_lossless(hole, types[column]) for hole in template.placeholders):
         raise TemplateRefused(
             "check template",
             "--to",
-            "a pack of a later increment could replace one of an earlier increment, and its other rows with it",
-            f"name {{{written(column)}}} in --to: then no two increments have packs of one name",
+            f"{fault}, and its other rows with it",
+            f"name {{{written(column)}}} in --to, all of its value: then no two increments have packs of one name",
+        )
+    if types[column] != "xid8" and rows.key[0] != column:
+        raise UsageError(
+            "read flags",
+            "--incremental",
+            f"{fault}: rows at its border may be read twice, and they are not read in the order of {written(column)}",
+            f"create an index on {written(column)} and the primary key, which gives that order, or leave --pack out",
         )
 
 

@@ -44,6 +44,7 @@ class JobReport:
     `configured` are the words that say to another command which job of a configuration file it is. `restarted`: the command
     was told to start over.
     `skips` are the reasons for which rows may be skipped.
+    A `dry_run` has sent nothing: `put` are those that would have been, in so many `requests` as PUTs are paid, where known.
     A retry says in `retried` whose rows it sent, and in `gone` how many of those were not in the database any more.
     """
 
@@ -72,6 +73,8 @@ class JobReport:
     configured: tuple[str, ...] = ()
     restarted: bool = False
     skips: tuple[str, ...] = ()
+    dry_run: bool = False
+    requests: int = 0
 
     @property
     def total(self) -> int:
@@ -90,7 +93,7 @@ class Report:
     """A whole run. `job` is None when it ended before a job was resolved; `signal` is the one that interrupted it.
 
     Where several jobs ran, they are in `jobs`, and `job` is the sum of them; `again` is the command for those that are not
-    complete.
+    complete. `dry_run` is for one that ended before there was a job.
     """
 
     job: JobReport | None = None
@@ -98,6 +101,7 @@ class Report:
     signal: int | None = None
     jobs: tuple[JobReport, ...] = ()
     again: str | None = None
+    dry_run: bool = False
 
     @classmethod
     def of(
@@ -131,6 +135,8 @@ class Report:
             error=errors[0] if errors else None,
             priced=any(job.priced for job in jobs),
             counted="rows" if any(job.counted == "rows" for job in jobs) else "objects",
+            dry_run=bool(jobs) and all(job.dry_run for job in jobs),
+            requests=sum(job.requests for job in jobs),
         )
         return cls(total, total.error, signal, tuple(jobs))
 
@@ -154,7 +160,7 @@ class Report:
             return 3
         if self.status == INTERRUPTED and self.signal is not None:
             return 128 + self.signal
-        sent = self.job is not None and self.job.counts.put > 0
+        sent = self.job is not None and self.job.counts.put > 0 and not self.job.dry_run
         errors: Sequence[AsyncupError | None]
         errors = [job.error for job in self.parts if job.error is not None] or [self.error]
         refused = all(error is not None and error.needs_configuration for error in errors)
@@ -162,7 +168,7 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--output json` prints; every field is there in every outcome."""
-        job = self.job or JobReport(name="", status=self.status, error=self.error)
+        job = self.job or JobReport(name="", status=self.status, error=self.error, dry_run=self.dry_run)
         return {
             "version": SUMMARY_VERSION,
             **_summary(job),
@@ -180,6 +186,7 @@ def _summary(job: JobReport) -> dict[str, Any]:
     counts = job.counts
     return {
         "status": job.status,
+        **({"dry_run": True} if job.dry_run else {}),
         "rows": counts.rows,
         "put": counts.put,
         "skipped": counts.skipped,
@@ -219,24 +226,30 @@ NO_OBJECT = "there is no such object"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A row whose object is `missing` or `different`, or an `extra` object, which has no row and so no `key`."""
+    """A row whose object is `missing` or `different`, or an `extra` object, which has no row and so no `key`.
+
+    Of a pack, several `rows` have one object: those from `key` to `last`.
+    """
 
     kind: str
     key: Key | None
     object_key: str | None
     reason: str
+    rows: int = 1
+    last: Key | None = None
 
     def to_json(self) -> dict[str, Any]:
         key = None if self.key is None else list(self.key)
-        return {"kind": self.kind, "key": key, "object_key": self.object_key, "reason": self.reason}
+        found = {"kind": self.kind, "key": key, "object_key": self.object_key, "reason": self.reason}
+        return found if self.last is None else {**found, "rows": self.rows, "last_key": list(self.last)}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What `verify` found. `complete` when everything was compared.
 
-    `by_size` objects could be compared by their size alone; of `skipped` rows no object is expected; `limited` when only
-    some rows were read, and so no extra object was looked for.
+    `by_size` objects could be compared by their size alone; of `skipped` rows, for one of the reasons in `skips`, no object
+    is expected; `limited` when only some rows were read, and so no extra object was looked for.
     """
 
     complete: bool = False
@@ -247,6 +260,7 @@ class Verdict:
     extra: int = 0
     differences: tuple[Difference, ...] = ()
     skipped: int = 0
+    skips: tuple[str, ...] = ()
     by_size: int = 0
     limited: bool = False
     seconds: float = 0.0

@@ -24,6 +24,8 @@ class Plan:
         fingerprint: what must not change between runs that share a checkpoint.
         checkpoint: where the state is kept, None when the run leaves none.
         counted: what `put` counts, as people say it: objects, or rows where many are packed into one.
+        settles: what becomes of a row that is done, as people say it: put; or, of one that is compared, the same.
+        dry_run: whether nothing is sent.
         priced: whether the destination bills requests as AWS does.
     """
 
@@ -38,6 +40,8 @@ class Plan:
     checkpoint: str | None
     priced: bool = False
     counted: str = "objects"
+    settles: str = "put"
+    dry_run: bool = False
 
 
 def fingerprint_difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

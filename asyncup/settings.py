@@ -29,7 +29,7 @@ FILE, PYPROJECT = "asyncup.toml", "pyproject.toml"
 #: The tables of a file: what every job has, and the jobs.
 DEFAULTS, JOBS = "defaults", "jobs"
 #: Options that several jobs share: what they say is for all of them together.
-SHARED = ("memory", "concurrency", "max_concurrency", "max_rate", "max_bandwidth")
+SHARED = ("memory", "concurrency", "max_concurrency", "max_rate", "max_bandwidth", "timeout")
 _OP = "read configuration"
 _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -85,11 +85,17 @@ class Settings:
         return chosen
 
     def resolve(
-        self, job: str | None, given: Collection[str], environment: Mapping[str, str], secrets: list[str]
+        self,
+        job: str | None,
+        given: Collection[str],
+        environment: Mapping[str, str],
+        secrets: list[str],
+        among: Collection[str] | None = None,
     ) -> dict[str, Setting]:
         """The options of a job, those of `[defaults]` where it has none of its own; None asks for the defaults alone.
 
-        What is `given` otherwise is left out. Secrets that are met are added to `secrets`.
+        What is `given` otherwise is left out, and what is not `among` those that are wanted. Secrets that are met are added
+        to `secrets`.
 
         Raises:
             UsageError: a variable is not set.
@@ -98,7 +104,7 @@ class Settings:
         found = {
             option: Setting(_interpolated(setting, setting.value, environment, secrets), setting.origin)
             for option, setting in written.items()
-            if option not in given
+            if option not in given and (among is None or option in among)
         }
         secrets += secrets_of(found["dsn"].value) if "dsn" in found else ()
         secrets += [found["password"].value] if "password" in found else ()
@@ -208,6 +214,11 @@ def _options(table: Any, shown: str, name: str) -> dict[str, Setting]:
     return found
 
 
+def is_secret(variable: str) -> bool:
+    """Whether the value of a variable of this name is in no output."""
+    return _SECRET.search(variable) is not None
+
+
 def key_of(option: str) -> str:
     """The key of an option: `page_size` → `page-size`."""
     return flag(option)[2:]
@@ -301,7 +312,7 @@ def _interpolated(setting: Setting, value: Any, environment: Mapping[str, str], 
                 f"the variable {name} is not set",
                 f"{f'did you mean {like[0]}? ' if like else ''}export {name}, or write $${{{name}}} for that text itself",
             )
-        if _SECRET.search(name):
+        if is_secret(name):
             secrets.append(environment[name])
         return environment[name]
 

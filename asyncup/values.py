@@ -53,8 +53,12 @@ _NUMBERS = frozenset(
         "pack_rows",
     }
 )
+#: Numbers that `auto` leaves to asyncup.
+_AUTOMATIC = frozenset({"page_size", "concurrency"})
 _SIZES = frozenset({"memory", "max_bandwidth", "pack_bytes"})
-_DURATIONS = frozenset({"attempt_timeout", "drain_timeout", "lag", "transform_timeout"})
+_DURATIONS = frozenset({"attempt_timeout", "drain_timeout", "lag", "timeout", "transform_timeout"})
+#: What a rate counts.
+_RATES = {"max_rate": "requests", "min_rate": "objects"}
 _TEXTS = frozenset(OBJECT_OPTIONS) - {"metadata", "tag"} | {"expected_bucket_owner", "request_payer", "s3_client"}
 _PASSWORD = re.compile(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)|((?:[^\s\\]|\\.)+))")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
@@ -101,6 +105,21 @@ def as_typed(option: str, value: Any) -> str:
     return str(value)
 
 
+def grammar(option: str) -> str | None:
+    """A regular expression of the texts that a number, a size or a duration may be written as; None for other options."""
+    if option in _SIZES:
+        return _SIZE.pattern
+    if option in _DURATIONS:
+        return rf"\d+(?:\.\d+)?|{_DURATION.pattern}"
+    if option in _RATES:
+        return r"\d+(?:\.\d+)?"
+    if option == "expect_rows":
+        return r"\d+:\d*|:\d+"
+    if option in _NUMBERS:
+        return r"auto|\d+" if option in _AUTOMATIC else r"\d+"
+    return None
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """The number and the count from `0/4`. Raises ValueError."""
     match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", text) if isinstance(text, str) else None
@@ -114,6 +133,17 @@ def parse_shard(text: str) -> tuple[int, int]:
             f"there is no shard {number} of {count}; they count from 0, so the last one is {count - 1}/{count}"
         )
     return number, count
+
+
+def parse_expected(text: str) -> tuple[int | None, int | None]:
+    """The least and the most rows from `10:20`, `10:` or `:20`; None where it says none. Raises ValueError."""
+    match = re.fullmatch(r"\s*(\d{0,18})\s*:\s*(\d{0,18})\s*", text) if isinstance(text, str) else None
+    if match is None or not (match[1] or match[2]):
+        raise ValueError(f"{text!r} is no range of rows; write it as MIN:MAX, MIN: or :MAX, such as 1:")
+    least, most = (int(bound) if bound else None for bound in match.groups())
+    if least is not None and most is not None and least > most:
+        raise ValueError(f"{text!r} holds no number: {least:,} is more than {most:,}")
+    return least, most
 
 
 def flag(option: str) -> str:
@@ -146,23 +176,23 @@ def parsed(option: str, value: Any) -> Any:
         raise ValueError(f"{value!r} is not text")
     if option in _SIZES:
         return parse_size(value)
-    if option == "max_rate":
+    if option in _RATES:
         try:
             return float(value)
         except (TypeError, ValueError):
-            raise ValueError(f"{value!r} is not a number of requests a second") from None
+            raise ValueError(f"{value!r} is not a number of {_RATES[option]} a second") from None
     if option in _DURATIONS:
         return parse_duration(value)
     if option in ("key", "pack_by"):
         return parse_identifiers(value) if isinstance(value, str) else tuple(value)
     if option in ("metadata", "tag"):
         return _pairs(value)
-    if option == "page_size" and value == "auto":
-        return None
-    if option == "concurrency" and value == "auto":
+    if option in _AUTOMATIC and value == "auto":
         return None
     if option == "shard":
         return "{}/{}".format(*parse_shard(value))
+    if option == "expect_rows":
+        return ":".join("" if bound is None else str(bound) for bound in parse_expected(value))
     if option == "transform" and not callable(value) and not isinstance(value, str):
         raise ValueError(f"{value!r} is no function, and no text such as package.module:function")
     if option in _NUMBERS:

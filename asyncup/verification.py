@@ -55,7 +55,7 @@ class Verification(Job):
         self._deep = deep
         self._index: ObjectIndex = ObjectIndex()
         self._is_state: Callable[[str], object] = lambda _: False
-        self._differences = Differences(self._index)
+        self._differences = Differences(self._index, packed=config.pack is not None)
         self._found_extra = False
         self._comparing: ComparingSink | None = None
 
@@ -79,6 +79,7 @@ class Verification(Job):
             complete=report.error is None and self._found_extra,
             rows=job.counts.rows if job is not None else 0,
             skipped=job.counts.skipped if job is not None else 0,
+            skips=job.skips if job is not None else (),
             objects=self._index.objects - found.state,
             missing=found.missing,
             different=found.different,
@@ -139,6 +140,8 @@ class Verification(Job):
             settled_before=0,
             fingerprint={},
             checkpoint=None,
+            counted="rows",
+            settles="the same",
         )
 
 

@@ -1,11 +1,13 @@
 """The commands by name. One is imported and built when it is asked for: a start pays for no option of the others.
 
-The command NAME is the function NAME of the module `asyncup.cli.NAME`, whose HELP follows the line that stands here.
+The command NAME is the function NAME of the module `asyncup.cli.NAME`, whose HELP follows the line that stands here; or it
+has the commands in that module's COMMANDS.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,14 +15,20 @@ import typer
 import typer.core
 import typer.main
 
+from asyncup.cli.completing import begin as begin_completion
+from asyncup.cli.completing import install_completion, show_completion
 from asyncup.version import __version__
 
+#: The variable by which a shell's completion asks.
+COMPLETES = "_ASYNCUP_COMPLETE"
 COMMANDS: Mapping[str, str] = {
     "sync": "Copy the rows of a Postgres table or query to objects, one row one object.",
     "plan": "Show what a sync would do, and whether it would run: nothing is sent, and nothing is written.",
     "retry": "Send the rows of a dead-letter file again, as the database has them now.",
     "verify": "Compare the rows of a Postgres table or query with the objects that sync has made of them.",
     "status": "Show every checkpoint of a state: how far its job is, who runs it, what is left, and the command that goes on.",
+    "init": "Write a first asyncup.toml for the tables of a database and a bucket: asks on a terminal, takes flags elsewhere.",
+    "config": "Show what a configuration file comes to, and what may stand in one.",
     "demo": "Try everything on this machine: a real PostgreSQL, a real S3 server, real files, and a check of every byte.",
 }
 
@@ -36,9 +44,16 @@ class _Program(typer.core.TyperGroup):
 def build(name: str) -> Any:
     """A command with all of its options."""
     module = importlib.import_module(f"asyncup.cli.{name}")
-    alone = _typer()
-    alone.command(name, help=f"{COMMANDS[name]}\n\n{module.HELP}")(getattr(module, name))
-    return typer.main.get_command(alone)
+    text = f"{COMMANDS[name]}\n\n{module.HELP}"
+    if not hasattr(module, "COMMANDS"):
+        alone = _typer()
+        alone.command(name, help=text)(getattr(module, name))
+        return typer.main.get_command(alone)
+    group = _typer(name=name, help=text, no_args_is_help=True)
+    group.callback()(_listed)
+    for part, line in module.COMMANDS.items():
+        group.command(part, help=line)(getattr(module, part))
+    return typer.main.get_command(group)
 
 
 def program() -> Any:
@@ -53,6 +68,8 @@ def program() -> Any:
     app.callback()(_root)
     for name, line in COMMANDS.items():
         app.command(name, help=line)(_listed)
+    if COMPLETES in os.environ:
+        begin_completion()
     return typer.main.get_command(app)
 
 
@@ -73,6 +90,30 @@ def _version(wanted: bool) -> None:
 def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.", metavar="")
+    ] = False,
+    install: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=install_completion,
+            is_eager=True,
+            expose_value=False,
+            help="Install completion for the shell that this runs in: bash, zsh, fish or PowerShell.",
+            metavar="",
+            show_default=False,
+        ),
+    ] = False,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=show_completion,
+            is_eager=True,
+            expose_value=False,
+            help="Print the completion of that shell, to install it elsewhere.",
+            metavar="",
+            show_default=False,
+        ),
     ] = False,
 ) -> None:
     pass

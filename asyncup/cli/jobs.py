@@ -99,11 +99,11 @@ def choose(values: Mapping[str, Any], given: Mapping[str, Any], stage: Stage) ->
     resolved = [(name, settings.resolve(name, given, os.environ, stage.secrets)) for name in names or (None,)]
     if not names:
         _check_named(given, resolved[0][1], settings)
-    jobs = tuple(ChosenJob(name, _config(options, given), options) for name, options in resolved)
-    defaults = settings.resolve(None, given, os.environ, stage.secrets)
+    jobs = tuple(ChosenJob(name, configured(options, given), options) for name, options in resolved)
+    defaults = settings.resolve(None, given, os.environ, stage.secrets, SHARED)
     shared = {option: setting for option, setting in defaults.items() if option in SHARED}
     whole = {option: value for option, value in given.items() if option in SHARED}
-    return Chosen(jobs, _config(shared, {**whole, "table": "any", "to": "null:"}))
+    return Chosen(jobs, configured(shared, {**whole, "table": "any", "to": "null:"}))
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
@@ -125,7 +125,7 @@ def options_of(
     """Options that flags, the environment or the file give, without a job or for the one that `values` name."""
     settings = settings_of(values)
     (name,) = settings.named([values["job"]]) if values.get("job") else (None,)
-    found = settings.resolve(name, given, os.environ, stage.secrets)
+    found = settings.resolve(name, given, os.environ, stage.secrets, among)
     return {**{option: setting.value for option, setting in found.items() if option in among}, **given}
 
 
@@ -142,7 +142,10 @@ def typed(given: Mapping[str, Any], config: str | None = None, *, anew: bool = F
 
 def as_job(name: str | None, config: str | None) -> tuple[str, ...]:
     """The words that say to another command which job of which file it is about."""
-    return () if name is None else ("--job", name, *(() if config is None else ("--config", config)))
+    if name is None:
+        return ()
+    job = (f"--job={name}",) if name.startswith("-") else ("--job", name)
+    return (*job, *(() if config is None else ("--config", config)))
 
 
 async def in_turn(
@@ -179,7 +182,12 @@ def _check_named(given: Mapping[str, Any], options: Mapping[str, Setting], setti
         )
 
 
-def _config(settings: Mapping[str, Setting], given: Mapping[str, Any]) -> Config:
+def configured(settings: Mapping[str, Setting], given: Mapping[str, Any]) -> Config:
+    """The configuration of what a file and flags say.
+
+    Raises:
+        UsageError: something in it is wrong; it names the place in the file, where it stands there.
+    """
     try:
         return Config.of(**{option: setting.value for option, setting in settings.items()}, **given)
     except UsageError as exc:

@@ -128,7 +128,7 @@ def _given(arguments: list[str], option: str) -> str | None:
             return arguments[position + 1]
         if argument.startswith(f"--{option}="):
             return argument.partition("=")[2]
-    return os.environ.get(f"ASYNCUP_{option.upper()}") or None
+    return os.environ.get(f"ASYNCUP_{option.replace('-', '_').upper()}") or None
 
 
 def _close(arguments: list[str], error: AsyncupError | None = None, signum: int | None = None) -> int:
@@ -143,11 +143,23 @@ def _close(arguments: list[str], error: AsyncupError | None = None, signum: int 
         from asyncup.cli import status
 
         return status.close_early(_given(arguments, "state"), error, signum, json=json)
+    if command in (["config"], ["init"]):
+        import importlib
+
+        code: int = importlib.import_module(f"asyncup.cli.{command[0]}").close_early(error, signum, json=json)
+        return code
+    log = None
+    if _given(arguments, "log-format") == "json":
+        from asyncup.console.logged import LogLines
+
+        log = LogLines(sys.stderr, Redactor())
     if command == ["plan"]:
         found = Preflight(reasons=() if error is None else (error,), signal=signum)
-        return close(found, json=json, redact=Redactor())
-    report = Verdict if command == ["verify"] else Report
-    return close(report(error=error, signal=signum), json=json, redact=Redactor())
+        return close(found, json=json, redact=Redactor(), log=log)
+    if command == ["verify"]:
+        return close(Verdict(error=error, signal=signum), json=json, redact=Redactor(), log=log)
+    report = Report(error=error, signal=signum, dry_run="--dry-run" in arguments)
+    return close(report, json=json, redact=Redactor(), log=log)
 
 
 def _usage_error(exc: TyperException, arguments: list[str]) -> int:

@@ -23,8 +23,8 @@ def shares(owner: Callable[..., Any], names: Sequence[str]) -> Callable[[Command
     """
 
     def share(command: Command) -> Command:
-        theirs = _parameters(owner)
-        own = [one for one in _parameters(command).values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        theirs = parameters(owner)
+        own = [one for one in parameters(command).values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         shared = [theirs[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in names]
         command.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
         return command
@@ -33,7 +33,7 @@ def shares(owner: Callable[..., Any], names: Sequence[str]) -> Callable[[Command
 
 
 @cache
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """What a function takes. Its annotations are compiled texts: to look at them once costs a millisecond at every start."""
     return inspect.signature(function, eval_str=True).parameters
 

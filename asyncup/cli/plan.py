@@ -35,7 +35,8 @@ def plan(**options: Any) -> int:
         from asyncup.report import Several
 
         async def one(job: ChosenJob, view: View, interrupt: Interrupt) -> Preflight:
-            found = await planning.plan(job.config, view, interrupt)
+            known = () if job.name is None and options["config"] else job.settings.keys()
+            found = await planning.plan(job.config, view, interrupt, known)
             for reason in found.reasons:
                 job.explain(reason)
             if job.name is None or found.command is None:

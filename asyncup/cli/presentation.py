@@ -7,21 +7,25 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from asyncup.console.plain import PlainView
 from asyncup.console.preflight import preflight_lines
-from asyncup.console.summary import error_text, gone_line, json_summary, summary_lines
+from asyncup.console.summary import error_text, errors_of, gone_line, json_summary, summary_lines
 from asyncup.console.text import Redactor, shown
 from asyncup.console.verdict import verdict_lines
 from asyncup.events import Event
 from asyncup.preflight import Preflight
 from asyncup.report import Report, Several, Verdict
 
+if TYPE_CHECKING:
+    from asyncup.console.logged import LogLines
+
 #: What a command came to.
 Outcome: TypeAlias = Report | Verdict | Preflight | Several[Verdict] | Several[Preflight]
 
 PROGRESS = ("auto", "live", "plain", "none")
+LOG_FORMATS = ("text", "json")
 
 
 class View(Protocol):
@@ -32,9 +36,18 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
-def open_view(progress: str, redact: Redactor, *, quiet: bool, labels: Sequence[str] = ()) -> View:
-    """The view for `--progress`: live on a terminal that can redraw, plain lines elsewhere. `labels` are those of several jobs."""
+def open_view(
+    progress: str, redact: Redactor, *, quiet: bool, labels: Sequence[str] = (), log: LogLines | None = None
+) -> View:
+    """The view for `--progress`: live on a terminal that can redraw, plain lines elsewhere. `labels` are those of several jobs.
+
+    Where there is a `log`, it is that.
+    """
     is_shown = progress != "none" and not quiet
+    if log is not None:
+        from asyncup.console.logged import JsonView
+
+        return JsonView(log, progress=is_shown, labels=labels)
     capable = sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb" and not os.environ.get("CI")
     is_live = is_shown and (progress == "live" or (progress == "auto" and capable))
     if labels:
@@ -52,16 +65,28 @@ def open_view(progress: str, redact: Redactor, *, quiet: bool, labels: Sequence[
     return PlainView(sys.stderr, redact, progress=is_shown)
 
 
-def close(report: Outcome, *, json: bool, redact: Redactor, quiet: bool = False, verbosity: int = 0) -> int:
+def close(
+    report: Outcome,
+    *,
+    json: bool,
+    redact: Redactor,
+    quiet: bool = False,
+    verbosity: int = 0,
+    log: LogLines | None = None,
+) -> int:
     """Print what is to be said at the end; returns the exit code."""
-    if report.error is not None and verbosity >= 2:
-        lines = traceback.format_exception(report.error)
-        print(redact("".join(lines)), file=sys.stderr, end="")
-    for line in error_text(report):
-        print(redact(line), file=sys.stderr)
+    if log is not None:
+        for label, error in errors_of(report):
+            log.error(error, label, deep=verbosity >= 2)
+    else:
+        if report.error is not None and verbosity >= 2:
+            lines = traceback.format_exception(report.error)
+            print(redact("".join(lines)), file=sys.stderr, end="")
+        for line in error_text(report):
+            print(redact(line), file=sys.stderr)
     if json:
         print(json_summary(report, redact), flush=True)
-        for line in gone_line(report) if isinstance(report, Report) and not quiet else []:
+        for line in gone_line(report) if isinstance(report, Report) and not quiet and log is None else []:
             print(line, file=sys.stderr)
     elif not quiet:
         for line in _last_words(report):

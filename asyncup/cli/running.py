@@ -20,13 +20,15 @@ from asyncup.values import environment, secrets_of
 
 if TYPE_CHECKING:
     from asyncup.cli.presentation import Outcome, View
+    from asyncup.console.logged import LogLines
+    from asyncup.console.text import Redactor
     from asyncup.flow.interrupt import Interrupt
 
 #: What a command does on the event loop, watched by a view, until it is interrupted.
 Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Outcome]]"
 
 #: The options that say how a run is presented; no job has them.
-PRESENTATION = ("output", "progress", "verbose", "quiet")
+PRESENTATION = ("output", "progress", "verbose", "quiet", "log_format")
 
 
 def present(
@@ -36,38 +38,62 @@ def present(
 
     No output holds a secret of its connections. `failed` makes the report of a command line that is wrong, where it is another one than a run's.
     """
-    from asyncup.cli.presentation import PROGRESS, close, open_view
+    from asyncup.cli.presentation import LOG_FORMATS, PROGRESS, close, open_view
     from asyncup.console.text import Redactor
     from asyncup.report import Report
 
-    output, progress, verbosity, quiet = (values[name] for name in PRESENTATION)
+    output, progress, verbosity, quiet, log_format = (values[name] for name in PRESENTATION)
     stage, json = Stage(), output == "json"
     try:
-        for option, value, allowed in (("--output", output, ("text", "json")), ("--progress", progress, PROGRESS)):
+        for option, value, allowed in (
+            ("--output", output, ("text", "json")),
+            ("--progress", progress, PROGRESS),
+            ("--log-format", log_format, LOG_FORMATS),
+        ):
             if value not in allowed:
                 raise UsageError("read flags", option, f"{value!r} is none of {', '.join(allowed)}")
-        for line in [] if quiet else misspelt({*values, "deep", "config"}):
+        strange = [] if quiet else misspelt({*values, "deep", "config"})
+        for line in strange if log_format == "text" else []:
             print(line, file=sys.stderr)
         run = prepare(stage)
     except AsyncupError as exc:
-        _name_variable(exc)
-        wrong = Report(error=exc) if failed is None else failed(exc)
+        name_variable(exc)
+        wrong = Report(error=exc, dry_run=bool(values.get("dry_run"))) if failed is None else failed(exc)
         redact = Redactor((*secrets(values["dsn"]), *stage.secrets))
-        return close(wrong, json=json, redact=redact, verbosity=verbosity)
-    logging.basicConfig(
-        level=logging.DEBUG if verbosity >= 3 else logging.WARNING if verbosity else logging.CRITICAL, stream=sys.stderr
-    )
+        return close(wrong, json=json, redact=redact, verbosity=verbosity, log=_log(log_format, redact))
     redact = Redactor((*secrets(values["dsn"]), *stage.secrets))
-    view = open_view(progress, redact, quiet=quiet, labels=stage.labels)
+    log, printed = _log(log_format, redact), None
+    level = logging.DEBUG if verbosity >= 3 else logging.WARNING if verbosity else logging.CRITICAL
+    if log is None:
+        logging.basicConfig(level=level, stream=sys.stderr)
+    else:
+        from asyncup.console.logged import LogRecords, Printed
+
+        logging.basicConfig(level=level, handlers=[LogRecords(log)])
+        printed = Printed(log)
+        for line in strange:
+            log.write("warning", "notice", None, {"message": line.removeprefix("warning: ")})
+    view = open_view(progress, redact, quiet=quiet, labels=stage.labels, log=log)
+    # stdout is for what a run comes to, whatever a user's function prints
+    elsewhere: Any = printed or sys.stderr
     try:
-        with contextlib.redirect_stdout(
-            sys.stderr
-        ):  # stdout is for what a run comes to, whatever a user's function prints
+        with contextlib.redirect_stdout(elsewhere):
             report = _run(run, view)
     finally:
         view.close()
-    _name_variable(report.error)
-    return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity)
+        if printed is not None:
+            printed.close()
+    name_variable(report.error)
+    return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity, log=log)
+
+
+def _log(log_format: str, redact: Redactor) -> LogLines | None:
+    """Where everything is logged that is no result, where it is to be JSON."""
+    if log_format != "json":
+        return None
+    from asyncup.console.logged import LogLines
+
+    return LogLines(sys.stderr, redact)
 
 
 def _run(run: Run, view: View) -> Outcome:
@@ -101,7 +127,7 @@ def _run(run: Run, view: View) -> Outcome:
         return runner.run(main())
 
 
-def _name_variable(error: AsyncupError | None) -> None:
+def name_variable(error: AsyncupError | None) -> None:
     """Name the variable in place of the flag, where the value that is wrong came from the environment."""
     if error is not None and error.subject.startswith("--"):
         error.subject = _as_given(error.subject)

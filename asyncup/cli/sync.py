@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asyncup.cli.completing import complete_jobs
 from asyncup.cli.jobs import Stage, as_job, choose, typed
 from asyncup.cli.running import Run, present
 from asyncup.config import (
@@ -41,7 +42,8 @@ of its own. A flag goes over the environment, that over the job, and the job ove
 Every flag can be set in the environment too, as ASYNCUP_ and its name, such as ASYNCUP_ENDPOINT_URL; a flag wins. \
 Those that can be repeated have one value in each line there.
 
-Exit codes: 0 complete; 1 aborted and resumable, or a server cannot be reached; 2 only another configuration mends \
+Exit codes: 0 complete; 1 aborted and resumable, or a server cannot be reached, or a gate was missed (--expect-rows, \
+--min-rate, --timeout); 2 only another configuration mends \
 it, and nothing was sent; 3 complete, but rows failed; 130 and 143 interrupted and resumable."""
 
 SOURCE, DESTINATION, OBJECT = "What to read", "Where to write", "What an object is"
@@ -77,7 +79,12 @@ def _option(
 def sync(
     job: Annotated[
         list[str] | None,
-        typer.Argument(metavar="JOB", help="Jobs of the configuration file, by name.", show_default=False),
+        typer.Argument(
+            metavar="JOB",
+            help="Jobs of the configuration file, by name.",
+            show_default=False,
+            autocompletion=complete_jobs,
+        ),
     ] = None,
     every: Annotated[
         bool,
@@ -484,6 +491,38 @@ def sync(
         str | None,
         _option("dead_letters", "File for rows that failed.", STATE, "FILE", default="with the state"),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        _option(
+            "dry_run",
+            "Read, render, transform, pack and sign everything, and send nothing; say what would be sent. Leaves no checkpoint.",
+            RUN,
+        ),
+    ] = False,
+    expect_rows: Annotated[
+        str | None,
+        _option(
+            "expect_rows",
+            "Exit 1 where the job, once it is complete, has fewer or more rows; one side may be left out.",
+            RUN,
+            "MIN:MAX",
+            default="any number",
+        ),
+    ] = None,
+    min_rate: Annotated[
+        str | None,
+        _option("min_rate", "Exit 1 where fewer objects a second were put, over all of the run.", RUN, "N"),
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        _option(
+            "timeout",
+            "When the time is over, end as after Ctrl-C, and exit 1: the same command goes on.",
+            RUN,
+            "DURATION",
+            default="no limit",
+        ),
+    ] = None,
     output: Annotated[
         str,
         typer.Option(
@@ -506,6 +545,17 @@ def sync(
             rich_help_panel=RUN,
         ),
     ] = "auto",
+    log_format: Annotated[
+        str,
+        typer.Option(
+            help="What goes to stderr: lines for people, or a JSON object in each line. Default: text.",
+            metavar="text|json",
+            envvar="ASYNCUP_LOG_FORMAT",
+            show_envvar=False,
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = "text",
     verbose: Annotated[
         int,
         typer.Option(
@@ -526,8 +576,10 @@ def sync(
     return run_sync(locals())
 
 
+#: What is for a sync alone.
+_OF_A_RUN = ("at_a_time", "fail_fast", "dry_run", "expect_rows", "min_rate", "timeout")
 #: What commands take that look at jobs one after another.
-OF_JOBS = tuple(name for name in signature(sync).parameters if name not in ("at_a_time", "fail_fast"))
+OF_JOBS = tuple(name for name in signature(sync).parameters if name not in _OF_A_RUN)
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -564,12 +616,13 @@ def run_sync(values: Mapping[str, Any]) -> int:
 
             return run
         from asyncup.commandline import command_line
+        from asyncup.errors import GateMissed
         from asyncup.report import ABORTED, INTERRUPTED
-        from asyncup.together import Together, check_apart, label_of, sync_together
+        from asyncup.together import Together, check_apart, labels_of, sync_together
 
         configs = [job.config for job in chosen.jobs]
         check_apart(configs)
-        stage.labels = tuple(label_of(config) for config in configs)
+        stage.labels = labels_of(configs)
         how = Together(chosen.whole, values["at_a_time"], fail_fast=values["fail_fast"])
 
         async def run_all(view: View, interrupt: Interrupt) -> Outcome:
@@ -579,7 +632,7 @@ def run_sync(values: Mapping[str, Any]) -> int:
             left = [
                 str(job.name)
                 for job, ended in zip(chosen.jobs, report.jobs, strict=True)
-                if ended.status in (ABORTED, INTERRUPTED)
+                if ended.status in (ABORTED, INTERRUPTED) and not isinstance(ended.error, GateMissed)
             ]
             jobs = tuple(
                 replace(ended, configured=as_job(job.name, values["config"]))

@@ -6,6 +6,7 @@ So rows are read, rendered, retried, bounded and interrupted exactly as they are
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from asyncup.compare.index import ObjectIndex
 from asyncup.errors import AsyncupError, BodyRefused, Disposition, ObjectDiffers, ObjectMissing, RowGone
@@ -66,13 +67,15 @@ class ComparingSink:
 class Differences:
     """The rows whose objects are missing or different: all are counted, the first ones kept; and the extra objects.
 
-    A dead-letter store, since to the pipeline they are rows that failed. `state` objects are asyncup's own.
+    A dead-letter store, since to the pipeline they are rows that failed. `state` objects are asyncup's own. The rows of a
+    pack have one object, and so one difference.
     """
 
     location = ""
 
-    def __init__(self, index: ObjectIndex) -> None:
+    def __init__(self, index: ObjectIndex, *, packed: bool = False) -> None:
         self._index = index
+        self._packed = packed
         self.missing = self.different = self.extra = self.state = 0
         self.first: list[Difference] = []
 
@@ -109,5 +112,13 @@ class Differences:
         return True
 
     def _keep(self, difference: Difference) -> None:
-        if len(self.first) < DIFFERENCES:
+        last = self.first[-1] if self._packed and self.first else None
+        if last is not None and difference.key is not None and _is_of_one(last, difference):
+            self.first[-1] = replace(last, rows=last.rows + 1, last=difference.key)
+        elif len(self.first) < DIFFERENCES:
             self.first.append(difference)
+
+
+def _is_of_one(one: Difference, other: Difference) -> bool:
+    """Whether two differences are of one object."""
+    return (one.kind, one.object_key, one.reason) == (other.kind, other.object_key, other.reason)

@@ -66,7 +66,7 @@ class Board:
             self.is_draining = True
             return (
                 f"{event.signal}: reading has stopped in all jobs; requests in flight may finish within "
-                f"{duration(event.seconds)}; once more to stop at once"
+                f"{duration(event.seconds)}; {'a signal' if event.signal.startswith('--') else 'once more'} to stop at once"
             )
         return self._filters[label].line(event)
 

@@ -86,15 +86,15 @@ class LiveView:
             " held   ",
             (f"{progress.in_flight}", "bold"),
             f" of {progress.limit} in flight",
-            (f" ({progress.reason})" if progress.reason else "", "dim"),
+            (f" ({progress.reason})" if progress.reason and plan.settles == "put" else "", "dim"),
             (lagging(progress), "yellow"),
         )
         account = Text.assemble(
             (count(counts.put), "green"),
-            " put   ",
+            f" {plan.settles}   ",
             f"{count(counts.skipped)} skipped   ",
             (count(counts.failed), "bold red" if counts.failed else ""),
-            " failed   ",
+            " failed   " if plan.settles == "put" else " missing or different   ",
             (count(progress.retries), "yellow" if progress.retries else ""),
             " retries   ",
             f"{count(progress.throttled)} throttled",

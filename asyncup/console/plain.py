@@ -22,6 +22,10 @@ WAIT_SECONDS = 5.0
 def headline(plan: Plan) -> str:
     """What the run copies and where it begins."""
     line = f"{plan.source} → {plan.destination}, by {', '.join(plan.key)}"
+    if plan.dry_run:
+        line = f"dry run, nothing is sent: {line}"
+    if plan.settles != "put":
+        line = f"rows are compared, nothing is sent: {line}"
     if plan.resumed:
         return f"{line}; resuming after {plural(plan.settled_before, 'row')} of an earlier run"
     return line
@@ -54,7 +58,7 @@ def event_line(event: Event) -> str | None:
     if isinstance(event, Draining):
         return (
             f"{event.signal}: reading has stopped; {plural(event.in_flight, 'request')} in flight may finish within "
-            f"{duration(event.seconds)}; once more to stop at once"
+            f"{duration(event.seconds)}; {'a signal' if event.signal.startswith('--') else 'once more'} to stop at once"
         )
     return None
 
@@ -112,10 +116,11 @@ class PlainView:
                     skipped = f"{count(event.counts.skipped)} skipped, " if event.counts.skipped else ""
                     done = f"{rates.share:.0%} of the planner's estimate, " if rates.share is not None else ""
                     eta = f", about {duration(rates.eta)} left" if rates.eta is not None else ""
+                    sends = self._rates.sends
                     self._write(
                         f"{duration(event.seconds)}: {plural(event.counts.rows, 'row')}, {done}"
-                        f"{rates.objects:,.0f} {self._rates.counted}/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight{level(event)}{lagging(event)}, "
-                        f"{skipped}{count(event.counts.failed)} failed{eta}"
+                        f"{rates.objects:,.0f} {self._rates.counted}/s, {size(rates.bytes)}/s, {count(event.in_flight)} in flight{level(event) if sends else ''}{lagging(event)}, "
+                        f"{skipped}{count(event.counts.failed)} {'failed' if sends else 'missing or different'}{eta}"
                     )
         elif not isinstance(event, Finished):
             line = self._filter.line(event)

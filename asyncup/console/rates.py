@@ -33,6 +33,11 @@ class RateMeter:
         """What the rate of objects is one of, as people say it."""
         return self._plan.counted
 
+    @property
+    def sends(self) -> bool:
+        """Whether rows are put, and not only compared."""
+        return self._plan.settles == "put"
+
     def add(self, progress: Progress) -> Rates:
         """Take one more event in and give the rates as they are now."""
         window = self._window

@@ -1,4 +1,4 @@
-"""The two stages of stopping: drain on the first signal, abort on the second.
+"""The two stages of stopping: drain on the first signal, or when the time is over, abort on the next signal.
 
 Signal handlers only call `request`; what stopping means is told to it by whoever is running.
 """
@@ -11,10 +11,14 @@ from collections.abc import Callable
 
 
 class Interrupt:
-    """A request to stop. `signal` is the first one that came, None while nobody asked."""
+    """A request to stop. `signal` is the first one that came, None while nobody asked.
+
+    `has_expired` says that it was no signal that asked first, but the end of the run's time.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.has_expired = False
         self._drain: Callable[[], object] | None = None
         self._abort: Callable[[], object] | None = None
         self._watchers: list[Callable[[int], None]] = []
@@ -28,7 +32,9 @@ class Interrupt:
 
     @property
     def name(self) -> str:
-        """The signal as people know it: SIGINT."""
+        """The signal as people know it, SIGINT; or the flag whose time is over."""
+        if self.has_expired:
+            return "--timeout"
         return signal.Signals(self.signal).name if self.signal is not None else ""
 
     def attach(self, drain: Callable[[], object], abort: Callable[[], object]) -> None:
@@ -59,6 +65,7 @@ class Interrupt:
         """Another one, for one of several who run: it gets every request that comes here, those that came already too."""
         branch = Interrupt()
         self._branches.append(branch)
+        branch.has_expired = self.has_expired
         if self.signal is not None:
             for _ in range(self._requests):
                 branch.request(self.signal)
@@ -78,6 +85,15 @@ class Interrupt:
         stop = self._drain if is_first else self._abort
         if stop is not None:
             stop()
+
+    def expire(self) -> None:
+        """Ask to stop, since the time is over; nothing where somebody has asked already."""
+        if self.signal is not None:
+            return
+        self.has_expired = True
+        for branch in self._branches:
+            branch.has_expired = branch.has_expired or branch.signal is None
+        self.request(signal.SIGTERM)
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep; False as soon as a drain is asked for."""

@@ -15,14 +15,19 @@ from asyncup.model import Counts, DeadLetter, Key, Outcome
 
 #: The most rows that one ticket may stand for: a resumed run sends at most this many settled rows again.
 TICKET_ROWS = 500
+#: The same where a user's function has to be called again for each of them.
+TRANSFORMED_ROWS = 20
 #: The bytes of bodies that a ticket stands for, unless its only row has more: large rows are not sent again by the dozen.
 TICKET_BYTES = 4 << 20
 
 
 class Ticket:
-    """A run of consecutive rows, the last of them with `last_key`, of which `open` are not settled yet."""
+    """A run of consecutive rows, the last of them with `last_key`, of which `open` are not settled yet.
 
-    __slots__ = ("_track", "bytes", "last_key", "letters", "open", "outcomes")
+    `on_end` is called when all of them are.
+    """
+
+    __slots__ = ("_track", "bytes", "last_key", "letters", "on_end", "open", "outcomes")
 
     def __init__(self, track: Track, rows: int, last_key: Key) -> None:
         self._track = track
@@ -31,6 +36,7 @@ class Ticket:
         self.outcomes = [0] * len(Outcome)
         self.bytes = 0
         self.letters: list[DeadLetter] = []
+        self.on_end: Callable[[], None] | None = None
 
     def extend(self, rows: int, last_key: Key) -> None:
         """Let it stand for so many rows more; for one that is held open."""
@@ -57,6 +63,8 @@ class Ticket:
         self.open -= rows
         if not self.open:
             self._track.advance()
+            if self.on_end is not None:
+                self.on_end()
         elif self.open < 0:
             raise AssertionError("a ticket was settled more often than it has rows")
 

@@ -18,7 +18,7 @@ from asyncup.flow.channel import Channel, ChannelClosed
 from asyncup.flow.loads import AnyTicket, Load, Parcel, weight
 from asyncup.flow.watermark import StreamTicket, Ticket, Together
 from asyncup.making.compressing import Compressor
-from asyncup.making.packs import Packer
+from asyncup.making.packs import Aside, Packer
 from asyncup.making.recipe import Recipe
 from asyncup.model import Key, Outcome, Products, Row, Streamed, Upload
 from asyncup.protocols import Renderer
@@ -55,6 +55,7 @@ class Making:
         key_of: Callable[[Row], Key],
         window: int,
         charge: Callable[[int], None],
+        aside: Aside,
     ) -> None:
         self._transform = recipe.transform
         self._renderer = renderer
@@ -67,7 +68,7 @@ class Making:
         self._packer = (
             None
             if recipe.packs is None
-            else Packer(recipe.packs, renderer, key_of, window=window, send=self._send_pack, charge=charge)
+            else Packer(recipe.packs, renderer, key_of, window=window, send=self._send_pack, charge=charge, aside=aside)
         )
         self._entries: deque[_Entry] = deque()
         self._turn, self._delivering = asyncio.Lock(), asyncio.Lock()

@@ -44,11 +44,23 @@ def held_by_packs(window: int) -> int:
     return STREAM_BYTES + 2 * SLICE_BYTES + window
 
 
-class PackStream:
-    """The bytes of one pack on their way from whoever makes it to whoever sends it. They can be read once."""
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """A sender's place among those that may be in flight: how it is left, and taken again."""
 
-    def __init__(self, key: str) -> None:
+    leave: Callable[[], None] = lambda: None
+    come_back: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0)
+
+
+class PackStream:
+    """The bytes of one pack on their way from whoever makes it to whoever sends it. They can be read once.
+
+    Who waits for them stands `aside`: the rows may wait for memory that other packs hold, and those for a place.
+    """
+
+    def __init__(self, key: str, aside: Aside) -> None:
         self._key = key
+        self._aside = aside
         self._pieces: Channel[bytes] = Channel(1)
         self._is_open = self._is_whole = self._is_interrupted = False
 
@@ -100,13 +112,23 @@ class PackStream:
 
     async def _slices(self) -> AsyncGenerator[bytes]:
         while True:
-            try:
-                piece = [await self._pieces.receive()]
-            except ChannelClosed:
+            piece = [found] if (found := self._pieces.take()) is not None else await self._awaited()
+            del found
+            if not piece:
                 if self._is_interrupted:
-                    raise Interrupted from None
+                    raise Interrupted
                 return
             yield piece.pop()  # whoever takes it holds it alone
+
+    async def _awaited(self) -> list[bytes]:
+        """The next piece, once there is one; none when no more come. Who is cancelled here has no use for a place."""
+        self._aside.leave()
+        try:
+            piece = [await self._pieces.receive()]
+        except ChannelClosed:
+            piece = []
+        await self._aside.come_back()
+        return piece
 
 
 class PackTicket(StreamTicket):
@@ -153,8 +175,8 @@ class _OpenPack:
 class Packer:
     """Makes packs of rows that come in order. `send` hands a parcel to the senders, whose weight `hold` takes from the budget.
 
-    `window` is how much of a pack that is sent while it is made the sink may hold; `charge` is told how many bytes an upload
-    of unknown size had.
+    `window` is how much of a pack that is sent while it is made the sink may hold, whose sender stands `aside` while it waits;
+    `charge` is told how many bytes an upload of unknown size had.
     """
 
     def __init__(
@@ -166,7 +188,9 @@ class Packer:
         window: int,
         send: Callable[[Parcel], Awaitable[None]],
         charge: Callable[[int], None],
+        aside: Aside,
     ) -> None:
+        self._aside = aside
         self._packs = packs
         self._renderer = renderer
         self._key_of = key_of
@@ -188,6 +212,8 @@ class Packer:
             try:
                 if found.first is None:
                     named = self._renderer.finish(row, b"")  # a pack is named by its first row
+                    if self._packs.has_index:  # whose name may be too long where that of the pack is not
+                        self._renderer.finish(row, Upload(named.key + INDEX_SUFFIX, b""))
                     found.upload = named._replace(headers=(*named.headers, *self._packs.headers))
                 piece = found.pack.add(row)
             except RowRefused as error:
@@ -253,7 +279,7 @@ class Packer:
         assert found.upload is not None  # noqa: S101 - it has rows
         assert found.first is not None  # noqa: S101
         most = self._packs.size or 0
-        found.stream = PackStream(found.upload.key)
+        found.stream = PackStream(found.upload.key, self._aside)
         found.keys = []
         found.together = Together(ticket, found.keys, 1 + self._packs.has_index)
         body = Streamed(most, self._window, found.stream.open)

@@ -7,6 +7,7 @@ is noted, and the steps that do not need its result go on, so that all that is t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,9 +40,14 @@ if TYPE_CHECKING:
     from asyncup.sources.planner.survey import Survey
 
 
-async def plan(config: Config, observer: Observer, interrupt: Interrupt) -> Preflight:
-    """Find out what a run of this configuration would do. Errors are in the answer, all that could be found."""
-    looking = Planning(config, observer, interrupt)
+async def plan(
+    config: Config, observer: Observer, interrupt: Interrupt, known: Collection[str] = ()
+) -> Preflight:
+    """Find out what a run of this configuration would do. Errors are in the answer, all that could be found.
+
+    `known` are options that a configuration file says, so that no command has to.
+    """
+    looking = Planning(config, observer, interrupt, known)
     report = await execute(looking.as_run, looking.listener, interrupt, job=looking)
     return looking.preflight(report)
 
@@ -51,8 +57,11 @@ class Planning(Job):
 
     sends = False
 
-    def __init__(self, config: Config, observer: Observer, interrupt: Interrupt) -> None:
+    def __init__(
+        self, config: Config, observer: Observer, interrupt: Interrupt, known: Collection[str] = ()
+    ) -> None:
         self._findings = Findings()
+        self._known = known
         self.listener = _Listener(observer, self._findings)
         self.as_run = config
         # what spares existing objects would stand between us and the sink; what it needs is said instead
@@ -123,9 +132,9 @@ class Planning(Job):
         options, left_out = config.kept(), []
         if config.dsn is not None and not secrets_of(config.dsn):
             options = {"dsn": config.dsn, **options}
-        elif config.dsn is not None:
+        elif config.dsn is not None and "dsn" not in self._known:
             left_out.append("--dsn, which has a password")
-        if config.password_command is not None:
+        if config.password_command is not None and "password_command" not in self._known:
             left_out.append("--password-command")
         if left_out:
             self._findings.notices.append(f"the command leaves out {' and '.join(left_out)}: give it again")

@@ -6,6 +6,7 @@ fails its row. Where no template names a column, rows share one tuple of headers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
@@ -44,6 +45,9 @@ OWN_HEADERS = frozenset(
         "x-amz-website-redirect-location",
     }
 )
+
+#: The name of a header of metadata: a token (RFC 9110, section 5.6.2).
+_OWN_METADATA = re.compile(METADATA_PREFIX + r"[a-z0-9!#$%&'*+.^_`|~-]+")
 
 #: More extensions than there are come from dots that mean something else.
 _MAX_EXTENSIONS = 10_000
@@ -99,16 +103,28 @@ def with_own(headers: Headers, own: Headers) -> Headers:
     if not own:
         return headers
     flag = "what the transform gives"
+    found: dict[str, str] = {}
+    size = 0
     for name, value in own:
-        if name not in OWN_HEADERS and not (name.startswith(METADATA_PREFIX) and name != METADATA_PREFIX):
+        is_metadata = _OWN_METADATA.fullmatch(name) is not None
+        if name not in OWN_HEADERS and not is_metadata:
             raise refused(
                 "transform",
                 f"{name!r} is no header that a transform may give",
                 f"it may give {', '.join(sorted(OWN_HEADERS))} and {METADATA_PREFIX}NAME",
             )
-        header_value(value, name, flag)
-    names = {name for name, _ in own}
-    return _checked((*(pair for pair in headers if pair[0] not in names), *own))
+        if name in found:
+            raise refused("transform", f"the transform gives {name} twice", "give each name once")
+        write = metadata_value if is_metadata else disposition_value if name == "content-disposition" else header_value
+        found[name] = write(value, name, flag)
+        size += (len(name) - len(METADATA_PREFIX) + len(value.encode())) * is_metadata
+    if size > MAX_METADATA:
+        raise refused(
+            "metadata",
+            f"the names and values of metadata are {size:,} bytes of UTF-8; S3 takes {MAX_METADATA:,}",
+            "shorten what the transform gives",
+        )
+    return _checked((*(pair for pair in headers if pair[0] not in found), *found.items()))
 
 
 def _parts(templates: HeaderTemplates, shape: RowShape) -> Iterator[Headers | HeadersOf]:

@@ -12,11 +12,16 @@ from asyncup.transforms.products import products
 from asyncup.transforms.record import View
 
 
-def called(function: Callable[[Any], Any], view: View, row: Row) -> Products | Failure:
-    """A plain function's products for one row, or why there are none. Its generators run here."""
+def called(
+    function: Callable[[Any], Any],
+    view: View,
+    row: Row,
+    fails: type[BaseException] | tuple[type[BaseException], ...] = BaseException,
+) -> Products | Failure:
+    """A plain function's products for one row, or why there are none: it raised what `fails` a row. Its generators run here."""
     try:
         return products(function(view(row)))
-    except BaseException as exc:  # noqa: BLE001 - the user's function may raise anything, SystemExit too
+    except fails as exc:  # it may raise anything, SystemExit too
         return failure(exc)
 
 

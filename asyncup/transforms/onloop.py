@@ -21,6 +21,8 @@ from asyncup.transforms.record import View
 HOLDS = 0.005
 #: Calls of plain functions go on that long before others have their turn.
 _TURN = 0.002
+#: What fails a row here. Not KeyboardInterrupt: in the main thread it is Ctrl-C, where nobody else has taken care of that.
+_FAILS = (Exception, SystemExit, GeneratorExit, asyncio.CancelledError)
 
 
 class AwaitedOnLoop:
@@ -144,7 +146,7 @@ class CalledOnLoop:
             if begun - turn > _TURN:
                 await asyncio.sleep(0)
                 begun = turn = perf_counter()
-            one = called(self._found.function, self._view, row)
+            one = called(self._found.function, self._view, row, _FAILS)
             took = perf_counter() - begun
             spent.add(Spent(1, took, took, took))
             if self._timeout is not None and took > self._timeout:

@@ -85,6 +85,14 @@ async def test_an_exception_fails_its_row_with_the_functions_own_traceback(play:
         assert "asyncup/transforms/" not in failed.traceback
 
 
+async def test_what_an_exception_says_can_be_written_as_utf_8(play: Transform) -> None:
+    (failed,) = await play.apply(rows("raise a surrogate"))
+
+    assert isinstance(failed, TransformFailed)
+    assert failed.message == "ValueError: \\ud800"
+    assert b"\\ud800" in (failed.traceback or "").encode()
+
+
 async def test_a_large_body_and_a_row_without_one_go_through(play: Transform) -> None:
     large = (b'{"name": "large", "pad": "' + b"x" * (5 << 20) + b'"}', b'{"name": "large"}')
 

@@ -81,6 +81,16 @@ def test_a_pack_ends_where_a_group_does_and_where_its_bytes_do(
     assert sorted(seen) == [n for n in range(1, ROWS + 1) if n % 100]
 
 
+def test_a_limit_says_that_it_replaces_packs_by_shorter_ones(
+    connected: Program, events: Database, bucket: Bucket
+) -> None:
+    pack = ("sync", "--table=events", f"--to=s3://{bucket.name}/{{id}}.ndjson", "--pack=ndjson", "--limit=5")
+    run = connected(*pack)
+    assert run.code == 0, run.stderr
+    assert "replaces one of its name" in run.stderr
+    assert "replaces one of its name" not in connected(*pack, "--if-exists=fail").stderr
+
+
 def test_a_compressed_pack_with_an_index_gives_single_rows_by_ranges(
     connected: Program, events: Database, bucket: Bucket
 ) -> None:

@@ -139,6 +139,17 @@ def test_ctrl_c_ends_the_run_and_all_who_work_for_it(pages: Program, bucket: Buc
     assert len(bucket.objects()) == 60
 
 
+@pytest.mark.parametrize("where", ["import", "setup"])
+def test_ctrl_c_ends_a_run_whose_module_never_comes_back(pages: Program, where: str) -> None:
+    began = pages.folder / "began"
+    stuck = f"import pathlib, time; pathlib.Path({str(began)!r}).touch(); time.sleep(600)"
+    body = stuck if where == "import" else f"def setup(): {stuck}"
+    (pages.folder / "stuck.py").write_text(f"{body}\ndef f(row): return b''\n")
+    program = pages.start("sync", "--table=pages", "--to=null:", "--transform=stuck:f", "--executor=thread")
+    pages.interrupt(program, when=began.exists, signum=signal.SIGINT)
+    assert pages.finish(program).code == 130
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 import asyncup
+from asyncup.config import Config
 from asyncup.errors import UsageError
+from asyncup.events import Notice, OfJob
+from asyncup.flow.interrupt import Interrupt
+from asyncup.together import Together, sync_together
 from tests.conftest import Database
+from tests.unit.runs import Watcher
 
 
 @pytest.fixture
@@ -54,6 +59,28 @@ async def test_jobs_that_would_share_a_checkpoint_or_a_file_are_refused(shop: di
         await asyncup.sync_all([{**shop, "table": table, "dead_letters": "x"} for table in ("docs", "pages")])
     with pytest.raises(UsageError, match="jobs do not share it"):
         await asyncup.sync_all([{**shop, "table": "docs"}], readers=2)
+
+
+async def test_jobs_of_one_name_in_two_places_are_told_apart_and_it_is_said_that_they_write_to_one(
+    shop: dict[str, str], tmp_path: Path
+) -> None:
+    configs = [
+        Config.of(**{**shop, "name": "x", "table": table, "state": str(tmp_path / table), "limit": 10})
+        for table in ("docs", "pages", "docs")
+    ]
+    configs[2] = Config.of(**{**shop, "table": "docs", "shard": "0/2", "limit": 10})
+    watcher = Watcher()
+    report = await sync_together(configs, Together(configs[0]), watcher, Interrupt())
+    assert [(job.name, job.status) for job in report.jobs] == [
+        ("x", "complete"),
+        ("x", "complete"),
+        ("public.docs.0-of-2", "complete"),
+    ]
+    first, second = f"x ({tmp_path}/docs)", f"x ({tmp_path}/pages)"
+    assert {event.label for event in watcher.of(OfJob)} == {first, second, "docs.0-of-2"}
+    texts = [notice.message for notice in watcher.of(Notice) if "both write to" in notice.message]
+    assert texts
+    assert all(second in text for text in texts)  # the other two read one table
 
 
 async def test_a_cancelled_call_ends_every_job_and_the_next_one_goes_on(shop: dict[str, str]) -> None:

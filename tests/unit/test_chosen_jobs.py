@@ -9,7 +9,8 @@ import pytest
 
 from asyncup.cli import sync
 from asyncup.cli.commands import program
-from asyncup.cli.jobs import Chosen, Stage, choose, options_of, typed
+from asyncup.cli.jobs import Chosen, Stage, as_job, choose, options_of, typed
+from asyncup.commandline import command_line
 from asyncup.errors import UsageError
 
 FILE = """
@@ -124,6 +125,22 @@ def test_commands_without_a_job_take_the_connections_of_one_that_is_named_else_t
     assert options_of(values, {"region": "r"}, stage, ("dsn",)) == {"dsn": "dbname=shop", "region": "r"}
     assert options_of({**values, "job": "pages"}, {}, stage, ("dsn",)) == {"dsn": "host=other password=sesame-open"}
     assert stage.secrets
+
+
+def test_variables_of_the_defaults_that_nobody_uses_are_not_looked_up(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    (folder / "asyncup.toml").write_text(FILE.replace('where = "defaults"', 'where = "${NOT_SET}"'))
+    assert where(monkeypatch, "docs") == ["job"]
+    assert options_of({"config": None, "job": None}, {}, Stage(), ("dsn",)) == {"dsn": "dbname=shop"}
+
+
+def test_a_job_that_is_named_like_a_flag_is_typed_as_a_name(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "asyncup.toml").write_text('[jobs."--all"]\ntable = "a"\nto = "null:"\nwhere = "odd"\n')
+    line = command_line("sync", {"readers": "2"}, ["--all"])
+    assert line == "asyncup sync --readers 2 -- --all"
+    assert where(monkeypatch, *line.split()[2:]) == ["odd"]
+    assert as_job("-q", None) == ("--job=-q",)
 
 
 def test_a_command_to_type_again_holds_no_secret_and_starts_nothing_anew() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import Any
 
 import pytest
 
-from asyncup.cli import sync
+from asyncup.cli import main, sync
 from asyncup.cli.commands import COMMANDS, build, program
 from asyncup.config import Config
 from asyncup.values import environment, flag
@@ -89,3 +90,12 @@ def test_a_retry_takes_connections_and_speed_and_nothing_that_would_make_another
     taken = {parameter.name for parameter in build("retry").params}
     assert {"dsn", "endpoint_url", "region", "profile", "concurrency", "memory", "max_failures", "state"} <= taken
     assert not {"table", "query", "where", "key", "to", "body", "metadata", "on_null", "name", "limit"} & taken
+
+
+@pytest.mark.parametrize("command", ["config", "init"])
+def test_a_command_that_is_interrupted_before_it_begins_has_its_own_json(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main._close([command, "--output=json"], signum=2) == 130
+    found = json.loads(capsys.readouterr().out)
+    assert (found["status"], found["error"], "rows" in found) == ("interrupted", None, False)

@@ -14,7 +14,8 @@ from asyncup.flow.watermark import Watermark
 from asyncup.making.cutting import Cutter
 from asyncup.making.recipe import Packs
 from asyncup.model import Column, Row, RowShape, is_deferred
-from asyncup.recipes import check_increments
+from asyncup.recipes import Rows, check_increments
+from asyncup.render.template import parse_template
 
 SHAPE = RowShape(1, (Column("g", "text", "text"),))
 
@@ -104,12 +105,26 @@ def test_what_cannot_be_meant_is_refused_by_its_flag(options: dict[str, Any], fl
     assert refused.value.subject == flag
 
 
+TIMES = (Column("id", "bigint", "int8"), Column("changed", "timestamp", "timestamp"), Column("tx", "xid8", "xid8"))
+
+
+def increments(column: str, template: str, key: tuple[str, ...]) -> None:
+    config = Config.of(table="t", to=f"s3://b/{template}", pack="ndjson", incremental=column)
+    check_increments(config, parse_template(template), Rows(key, RowShape(len(key), TIMES), TIMES, None))
+
+
 def test_packs_of_increments_have_names_that_no_other_increment_gives() -> None:
-    config = Config.of(table="t", to="s3://b/{id}", pack="ndjson", incremental="changed")
-    with pytest.raises(TemplateRefused, match="replace"):
-        check_increments(config, ("id",))
-    check_increments(config, ("changed", "id"))
-    check_increments(Config.of(table="t", to="s3://b/{id}", incremental="changed"), ("id",))
+    for lossy in ("{id}", "{changed:%Y/%m/%d}/{id}"):  # two increments may lie in one day, and begin with one row
+        with pytest.raises(TemplateRefused, match="replace"):
+            increments("changed", lossy, ("changed", "id"))
+    increments("changed", "{changed:%Y/%m/%d}/{changed}/{id}", ("changed", "id"))
+    increments("tx", "{tx}/{id}", ("id",))
+
+
+def test_packs_of_increments_are_refused_where_rows_read_twice_have_others_beside_them() -> None:
+    for column, template, key in (("id", "{id}", ("id",)), ("changed", "{changed}/{id}", ("id",))):
+        with pytest.raises(UsageError, match="read twice"):
+            increments(column, template, key)
 
 
 def test_a_limit_that_is_given_is_the_only_one() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asyncup.errors import RowRefused, TemplateRefused, UsageError
 from asyncup.model import Column, Headers, RowShape
-from asyncup.render.headers import MAX_HEADERS, MAX_METADATA, compile_headers
+from asyncup.render.headers import MAX_HEADERS, MAX_METADATA, compile_headers, with_own
 from asyncup.render.headertemplates import HeaderTemplates
 from asyncup.render.template import parse_template
 
@@ -289,3 +289,30 @@ def test_extensions_without_end_are_not_all_remembered(monkeypatch: pytest.Monke
         assert dict(headers(row(), key))["content-type"] == "application/x-fallback"
     assert headers(row(), "y.html") is first
     assert headers(row(), "y.a3") is not headers(row(), "y.a3")
+
+
+@pytest.mark.parametrize(
+    ("own", "fault"),
+    [
+        ((("x-amz-meta-a\r\nx-amz-acl: public-read\r\nx", "v"),), "no header that"),
+        ((("x-amz-meta-a b", "v"),), "no header that"),
+        ((("x-amz-meta-", "v"),), "no header that"),
+        ((("x-amz-acl", "public-read"),), "no header that"),
+        ((("content-type", "a/b\r\nx: y"),), "cannot be sent"),
+        ((("content-type", "a/b"), ("content-type", "c/d")), "twice"),
+        ((("x-amz-meta-a", "x" * 3000),), "metadata"),
+    ],
+)
+def test_a_header_of_a_users_function_is_one_header_or_fails_its_row(own: Any, fault: str) -> None:
+    with pytest.raises(RowRefused, match=fault):
+        with_own((), own)
+
+
+def test_headers_of_a_users_function_are_written_as_those_of_flags_are() -> None:
+    own = (("x-amz-meta-a", "ü"), ("content-disposition", 'inline; filename="ü.txt"'))
+    templates = (("content-type", "a/b"), ("x-amz-meta-a", "old"))
+    assert with_own(templates, own) == (
+        ("content-type", "a/b"),
+        ("x-amz-meta-a", "=?UTF-8?B?w7w=?="),
+        ("content-disposition", "inline; filename=\"_.txt\"; filename*=UTF-8''%C3%BC.txt"),
+    )

@@ -94,3 +94,18 @@ def test_every_branch_is_drained_by_the_first_request_and_aborted_by_the_second_
     late = interrupt.branch()
     late.attach(lambda: told.append("drain late"), lambda: told.append("abort late"))
     assert told[5:] == ["drain late", "abort late"]
+
+
+async def test_the_end_of_the_time_drains_once_and_a_signal_behind_it_aborts() -> None:
+    interrupt, runner, late = Interrupt(), Runner(), Interrupt()
+    branch = interrupt.branch()
+    runner.attach(branch)
+    interrupt.expire()
+    interrupt.expire()
+    assert (runner.told, interrupt.name, branch.name, branch.has_expired) == (["drain"], "--timeout", "--timeout", True)
+    assert interrupt.branch().has_expired
+    interrupt.request(signal.SIGTERM)
+    assert runner.told == ["drain", "abort"]
+    late.request(signal.SIGINT)
+    late.expire()
+    assert (late.name, late.has_expired) == ("SIGINT", False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asyncup.errors import DestinationRefused, PackBroken, RowRefused, TransformFailed
+from asyncup.errors import DestinationRefused, PackBroken, RowRefused, ServerFault, TransformFailed
 from asyncup.events import RowFailed
 from asyncup.making.packs import INDEX_SUFFIX
 from asyncup.making.recipe import Packs, Recipe
@@ -19,6 +19,7 @@ from asyncup.model import Outcome, Products, Row, Upload
 from asyncup.packing.formats import open_packing
 from asyncup.packing.layout import Layout
 from asyncup.render.compression import compile_compression
+from asyncup.sinks.executor import ExecutorSink
 from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource
 from tests.unit.runs import FakeRun, bodies, key, until
 
@@ -318,6 +319,94 @@ async def test_a_large_pack_that_breaks_off_ends_the_run_and_the_next_one_sends_
     assert await again.run()
     assert packed(again) == expected(1000, 400)
     assert store.saved[-1].counts.put == 1000
+
+
+@pytest.mark.usefixtures("small_streams")
+async def test_a_row_that_takes_all_memory_comes_to_a_pack_that_is_being_sent() -> None:
+    found = numbers(200, 40)
+    found[99] = b"100" + b" " * 60_000
+    source = MemorySource(found, page_rows=5, page_bytes=10_000)
+    run = FakeRun(source, MemorySink(), recipe=lines(source, rows=200), memory=50_000)
+    async with asyncio.timeout(10):
+        assert await run.run()
+    assert packed(run) == expected(200, 200)
+    assert run.pipeline.budget.used == 0
+
+
+@pytest.mark.usefixtures("small_streams")
+async def test_a_pack_that_waits_for_its_rows_leaves_its_place_to_one_that_holds_the_memory_for_them() -> None:
+    found = numbers(40)
+    for number in range(31, 41):
+        found[number - 1] = b"%d%s" % (number, b" " * 1000)
+    found[34] = b"35" + b" " * 60_000
+
+    class Busy(MemorySink):
+        """Refuses a pack until the only place is another one's."""
+
+        async def put(self, upload: Upload) -> Any:
+            if upload.key == key(21):
+                await until(lambda: run.pipeline._making._packer._open and source.read > 30)
+                if not any(one.stream for one in run.pipeline._making._packer._open.values()):
+                    raise ServerFault("put", upload.key, "busy")
+            return await super().put(upload)
+
+    source = MemorySource(found, page_rows=5, page_bytes=10_000)
+    run = FakeRun(source, Busy(), recipe=lines(source, rows=10), memory=50_000, concurrency=1, max_attempts=10**6)
+    async with asyncio.timeout(10):
+        assert await run.run()
+    assert packed(run) == expected(40, 10)
+    assert run.pipeline.budget.used == 0
+
+
+@pytest.mark.usefixtures("small_streams")
+@pytest.mark.parametrize("way", ["refuses it", "reads some", "reads all", "returns early", "has it whole"])
+async def test_a_large_pack_that_a_library_refuses_ends_the_run_and_says_why(way: str) -> None:
+    def put(upload: Any) -> None:
+        if upload.key == key(401):
+            if way in ("reads some", "reads all", "returns early"):
+                upload.body.read(-1 if way == "reads all" else 1500)
+            if way != "returns early":
+                raise ValueError("not this one")
+        elif not isinstance(upload.body, bytes):
+            upload.body.read()
+
+    source, store = MemorySource(numbers(1000, 40), page_rows=70), MemoryCheckpoints()
+    sink = ExecutorSink(put, threads=2, whole_bodies=way == "has it whole")
+    run = FakeRun(source, sink, recipe=lines(source, rows=400), checkpoints=store)  # type: ignore[arg-type]
+    with pytest.raises(PackBroken, match="before it had read" if way == "returns early" else "not this one"):
+        await run.run()
+    assert store.saved[-1].watermark == ("000000000400",)
+    assert (run.settled.put, run.settled.skipped) == (400, 0)
+    await sink.close()
+
+
+async def test_long_keys_have_a_pack_sent_while_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asyncup.making.packs.STREAM_BYTES", 20_000)
+    held = []
+
+    class Looking(MemorySink):
+        async def put(self, upload: Upload) -> Any:
+            if not isinstance(upload.body, bytes):
+                held.append(source.read)
+            return await super().put(upload)
+
+    source = MemorySource(numbers(9000), page_rows=50)
+    run = FakeRun(source, Looking(), recipe=lines(source, rows=9000))
+    assert await run.run()
+    assert held[0] < 3000
+
+
+async def test_a_pack_whose_index_could_have_no_name_is_named_by_another_row() -> None:
+    class Long(MemorySource):
+        def _row(self, number: int) -> Row:
+            row = super()._row(number)
+            return (row[0], "x" * 1015 if number == 0 else row[1], *row[2:])
+
+    source = Long(numbers(3))
+    run = FakeRun(source, MemorySink(), recipe=lines(source, rows=3, has_index=True))
+    assert await run.run()
+    assert sorted(run.sink.objects) == [key(2), key(2) + INDEX_SUFFIX]
+    assert (run.settled.put, run.settled.failed) == (2, 1)
 
 
 @pytest.mark.usefixtures("small_streams")

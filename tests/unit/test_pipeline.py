@@ -604,3 +604,25 @@ async def test_an_error_of_one_reader_ends_the_run_and_what_the_others_settled_i
     assert run.last.counts.put > 0
     assert not run.last.finished
     assert not run.last.ranges[2].finished
+
+
+async def test_memory_bounds_what_wide_keys_and_templates_hold() -> None:
+    class Wide(MemorySource):
+        def _row(self, number: int) -> Row:
+            row = super()._row(number)
+            return (row[0], row[1] + "x" * 900, *row[2:])
+
+    sink = GatedSink()
+    source = Wide(bodies(20_000), page_rows=100, page_bytes=10_000)
+    run = FakeRun(source, sink, memory=200_000, concurrency=100)
+    running = run.start()
+    await until(lambda: len(sink.waiting) >= 1)
+    sink.release(next(iter(sink.waiting)))
+    await until(lambda: len(sink.waiting) >= 100)
+    for _ in range(300):
+        await asyncio.sleep(0)
+    assert source.read <= 300
+    sink.open()
+    assert await running
+    assert run.settled.put == 20_000
+    assert run.pipeline.budget.used == 0

@@ -180,3 +180,41 @@ def test_the_json_summary_is_one_line_of_ascii_that_reads_back_as_the_report(rep
     assert text.isascii()
     assert "\n" not in text
     assert json.loads(text) == report.to_json()
+
+
+DRY = replace(JOB, dry_run=True, requests=1000, attempts=0, retries=0, throttled=0, checkpoint=None, level="", peak=0)
+
+
+def test_a_dry_run_says_what_would_be_put_and_claims_no_request_and_no_latency() -> None:
+    assert summary_lines(Report(replace(DRY, priced=True, counts=Counts(put=1000, bytes=5_000_000)))) == [
+        "Dry run complete: 1,000 rows in 4.0s: 1,000 would be put, 0 skipped, 0 failed",
+        (
+            "  5.0 MB, 250 objects/s read and made ready on this machine; nothing was sent, so neither the network nor the "
+            "destination is in that figure"
+        ),
+        "  it would take 1,000 PUT requests or more; about $0.01 at $0.005 for 1,000 (S3 Standard, us-east-1)",
+        "Next: run the same command without --dry-run.",
+    ]
+    failed = summary_lines(Report(replace(DRY, status=PARTIAL, dead_letters="x.jsonl")))
+    assert failed[0].startswith("Dry run complete, but rows failed: ")
+    assert failed[-2:] == [
+        "  the failed rows are in x.jsonl",
+        "Next: run the same command without --dry-run, once the cause is mended for which rows failed.",
+    ]
+
+
+def test_a_dry_run_that_ends_early_has_sent_nothing_whatever_it_counted() -> None:
+    error = DestinationRefused("put", "o", "no")
+    assert Report(replace(DRY, status=ABORTED, error=error), error).exit_code == 2
+    assert Report(replace(JOB, status=ABORTED, error=error), error).exit_code == 1
+
+
+def test_several_dry_runs_name_no_retry_and_no_checkpoint() -> None:
+    jobs = [replace(DRY, name="docs", status=PARTIAL, dead_letters="x"), replace(DRY, name="pages", status=INTERRUPTED)]
+    report = Report.of(jobs, seconds=4.0, latency=Latency(), most=64, peak=0, signal=2)
+    told = summary_lines(report)
+    assert told[0] == (
+        "Dry run of 2 jobs in 4.0s, 1 interrupted, 1 with failed rows: 2,046 rows: 2,000 would be put, 40 skipped, 6 failed"
+    )
+    assert told[-1] == "Next: run the jobs that are not complete again; they begin anew."
+    assert not any("retry" in line for line in told)

@@ -122,7 +122,7 @@ class S3Objects:
             self._has_checksums = True
             async with slices_of(body) as read:
                 await _take_in(read, kept.update)
-            return Likeness.BYTES if kept.agrees else "the checksum that S3 keeps is not that of the row's bytes"
+            return Likeness.BYTES if kept.agrees else "the checksum that S3 keeps is not that of what the row comes to"
         is_hidden = answer.get("SSECustomerAlgorithm") or str(answer.get("ServerSideEncryption")).startswith("aws:kms")
         if expected is None or is_hidden:
             self._has_checksums = bool(self._has_checksums)
@@ -304,7 +304,7 @@ def _sizes(size: int, wanted: int) -> str:
 
 
 def _etags(etag: str | None, expected: str) -> str:
-    return f"its ETag is {etag}, and that of the row's bytes {expected}"
+    return f"its ETag is {etag}, and that of what the row comes to {expected}"
 
 
 def _status(exc: ClientError) -> int:

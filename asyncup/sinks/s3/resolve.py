@@ -36,7 +36,7 @@ class WireUnfit(Exception):
     """The wire lane cannot serve this run; the text says why."""
 
 
-class _Seen(Exception):
+class Seen(Exception):
     """Ends a request before it is sent."""
 
     def __init__(self, request: Any) -> None:
@@ -44,8 +44,10 @@ class _Seen(Exception):
         self.request = request
 
 
-async def open_wire(settings: S3Settings, control: ControlClient, integrity: Integrity) -> WireLane:
-    """A wire lane to where botocore would send a PUT.
+async def open_wire(
+    settings: S3Settings, control: ControlClient, integrity: Integrity, lane: type[WireLane] = WireLane
+) -> WireLane:
+    """A wire lane to where botocore would send a PUT; `lane` is which kind of it.
 
     Raises:
         WireUnfit: it takes botocore itself to do that.
@@ -70,7 +72,7 @@ async def open_wire(settings: S3Settings, control: ControlClient, integrity: Int
             ) from None
 
     location = await _locate(settings, control)
-    return WireLane(settings, location, integrity, control.credentials, locate_again, control.clock)
+    return lane(settings, location, integrity, control.credentials, locate_again, control.clock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +138,14 @@ async def _pattern(settings: S3Settings, control: ControlClient) -> Any:
     """The request with which botocore would put an object."""
 
     def look(request: Any, **_: Any) -> None:
-        raise _Seen(request)
+        raise Seen(request)
 
     events = control.client.meta.events
     events.register("before-send.s3.PutObject", look)
     try:
         async with asyncio.timeout(settings.attempt_timeout):
             await control.client.put_object(Bucket=settings.bucket, Key=_KEY, Body=b"")
-    except _Seen as seen:
+    except Seen as seen:
         return seen.request
     except TimeoutError as exc:  # nothing is sent, so it waited for credentials
         raise not_in_time(f"s3://{settings.bucket}", settings.attempt_timeout) from exc

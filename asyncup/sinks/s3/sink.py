@@ -23,6 +23,7 @@ from asyncup.sinks.s3.multipart import Multipart
 from asyncup.sinks.s3.providers import provider_of
 from asyncup.sinks.s3.resolve import Route, WireUnfit, open_wire, route
 from asyncup.sinks.s3.settings import S3Settings
+from asyncup.sinks.s3.unsent import UnsentClient, UnsentCompatible, UnsentWire
 from asyncup.sinks.s3.wire import WireLane
 
 
@@ -54,16 +55,20 @@ class S3Sink:
         retrier: Retrier | None = None,
         say: Callable[[str], None] = lambda _: None,
         grace: Grace | None = None,
+        *,
+        sends: bool = True,
     ) -> S3Sink:
         """Connect nothing yet, but resolve region and endpoint.
 
         `retrier` tries the parts of large objects again; `grace` is how long they may take to be aborted.
+        One that does not send makes and signs every request all the same; only questions reach the bucket.
 
         Raises:
             DestinationRefused: they cannot be resolved.
             Unreachable: nobody gave credentials in time.
         """
-        return cls(settings, await open_client(settings), retrier, say, grace)
+        control = await open_client(settings)
+        return cls(settings, control if sends else UnsentClient.over(control), retrier, say, grace)
 
     @property
     def is_aws(self) -> bool:
@@ -80,6 +85,13 @@ class S3Sink:
     def endpoint_url(self) -> str:
         """Where it talks to, as botocore resolved it."""
         return self._control.endpoint_url
+
+    @property
+    def unsent(self) -> int:
+        """How many requests that write were made and not sent, since that was asked for."""
+        lane = self._lane
+        made = self._control.made if isinstance(self._control, UnsentClient) else 0
+        return made + (lane.made if isinstance(lane, UnsentWire) else 0)
 
     async def route(self) -> Route:
         """How objects will travel; nothing is sent. For after `check`, which finds the bucket's region.
@@ -156,10 +168,12 @@ class S3Sink:
         )
         if settings.s3_client == "wire":
             try:
-                return await open_wire(settings, control, integrity), integrity.algorithm
+                kind = UnsentWire if isinstance(control, UnsentClient) else WireLane
+                return await open_wire(settings, control, integrity, kind), integrity.algorithm
             except WireUnfit as why:
                 self._say(f"uploads go through botocore's client, which is slower: {why}")
-        return CompatibleLane(settings, control, integrity), integrity.algorithm
+        compatible = UnsentCompatible if isinstance(control, UnsentClient) else CompatibleLane
+        return compatible(settings, control, integrity), integrity.algorithm
 
 
 def _one_attempt() -> Retrier:

@@ -131,15 +131,19 @@ class WireLane:
         Raises:
             AsyncupError: as for `put`.
         """
-        query = encode_query([("partNumber", str(number)), ("uploadId", upload_id)])
         seal = await self._integrity.seal_apart(body)
-        answer = await self._send("put part", key, query, None, body, seal)
+        answer = await self._send("put part", key, self.part_query(upload_id, number), None, body, seal)
         etag = answer.etag
         if answer.status != 200 or not answer.whole or not etag:
             raise self._refused(answer, "put part", key)
         if not self._integrity.agrees(seal, etag):
             self._integrity.judge(seal, etag, answer.header(ENCRYPTION), "put part", key)
         return etag, seal.checksum
+
+    @staticmethod
+    def part_query(upload_id: str, number: int) -> str:
+        """What stands behind the path of a part."""
+        return encode_query([("partNumber", str(number)), ("uploadId", upload_id)])
 
     async def close(self) -> None:
         """See `Sink.close`."""
@@ -151,13 +155,9 @@ class WireLane:
     async def _send(
         self, op: str, key: str, query: str, headers: Headers | None, body: bytes | memoryview, seal: Seal
     ) -> Answer:
-        now = time.time()
-        if now >= self._credentials_due:
-            await self._renew(now)
-        if self._signer is not None:
-            self._signer.set_clock(now)
-        pool, framer, size = self._pools[-1], self._framer, len(body)
-        head = framer.head(self._base + encode_path(key), query, headers, size, seal)
+        size = len(body)
+        head = await self._head(key, query, headers, size, seal)
+        pool, framer = self._pools[-1], self._framer
         connection = pool.take()
         while True:
             idle = None if connection is None else self._clock() - connection.idle_since
@@ -180,6 +180,15 @@ class WireLane:
                     self._learn(answer, framer, connection)
                 pool.give_back(connection)
                 return answer
+
+    async def _head(self, key: str, query: str, headers: Headers | None, size: int, seal: Seal) -> bytes:
+        """The head of a request, signed as of now with the credentials there are."""
+        now = time.time()
+        if now >= self._credentials_due:
+            await self._renew(now)
+        if self._signer is not None:
+            self._signer.set_clock(now)
+        return self._framer.head(self._base + encode_path(key), query, headers, size, seal)
 
     def _refused(self, answer: Answer, op: str, key: str) -> AsyncupError:
         """The error that an answer comes to which is no success of this request."""

@@ -51,6 +51,8 @@ def play(row: Record) -> Any:  # noqa: C901
     match name:
         case "raise":
             raise TypeError("no such thing")
+        case "raise a surrogate":
+            raise ValueError("\ud800")
         case "exit":
             sys.exit(3)
         case "_exit":

@@ -187,8 +187,9 @@ async def test_a_function_that_holds_the_loop_once_never_runs_there_again(monkey
     transform, said = await chosen(f, "on the event loop", monkeypatch)
     try:
         assert isinstance(transform, Auto)
-        await transform.apply(rows("slow"))
-        assert on_loop[-1]
+        begun = len(on_loop)
+        assert told(await transform.apply(rows("slow", "slow", "a"))) == [(b"quick",)] * 3
+        assert on_loop[begun:] == [True, False, False]
         begun = len(on_loop)
         for _ in range(30):
             await transform.apply(rows("a", "slow"))
@@ -197,6 +198,15 @@ async def test_a_function_that_holds_the_loop_once_never_runs_there_again(monkey
 
     assert not any(on_loop[begun:])
     assert "runs from now on in up to " in said[-1]
+
+
+async def test_ctrl_c_is_no_matter_of_the_row_that_it_meets_on_the_loop() -> None:
+    def f(_: Record) -> None:
+        raise KeyboardInterrupt
+
+    async with opened(f, executor="loop") as transform:
+        with pytest.raises(KeyboardInterrupt):
+            await transform.apply(rows("a"))
 
 
 async def test_what_burns_and_cannot_be_sent_stays_in_threads_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,6 +277,41 @@ async def test_a_module_whose_import_starts_threads_is_imported_by_each_process(
         assert told(await transform.apply(rows("a"))) == [(b"True",)]
 
 
+async def test_where_there_can_be_no_more_processes_the_run_ends_and_says_so_and_no_row_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "scarce.py").write_text(
+        f"""
+import os, pathlib, sys, time
+
+def refuse():
+    raise BlockingIOError(11, "no more")
+
+def once():
+    os.fork = refuse
+    return fork()
+
+if "pytest" not in sys.modules:  # in the process that forks
+    fork, os.fork = os.fork, once
+
+def f(row):
+    while not pathlib.Path({str(tmp_path)!r}, "go").exists():
+        time.sleep(0.005)
+    return "made"
+"""
+    )
+
+    async with opened("scarce:f", executor="process", workers=2) as transform:
+        first = asyncio.create_task(transform.apply(rows("a")))
+        await asyncio.sleep(0)
+        with pytest.raises(TransformBroken, match="no process could be started for it: Resource temp") as caught:
+            await transform.apply(rows("b"))
+        (tmp_path / "go").touch()
+        assert told(await first) == [(b"made",)]
+    assert "--executor-workers" in str(caught.value.hint)
+
+
 async def test_a_module_is_imported_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "once.py").write_text(
