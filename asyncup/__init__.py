@@ -84,15 +84,23 @@ async def sync_all(
         error of a job is not raised.
 
     Raises:
-        UsageError: the options of a job are wrong, or two jobs have one name.
+        UsageError: there are no jobs, the options of one are wrong, or two have one name.
     """
     from asyncup.config import Config
+    from asyncup.errors import UsageError
     from asyncup.flow.interrupt import Interrupt
     from asyncup.protocols import Silence
     from asyncup.together import Together, sync_together, whole_of
 
+    if isinstance(jobs, Mapping):
+        raise UsageError(
+            "read jobs", "jobs", "they are one mapping", "give a list of mappings, each with the options of a job"
+        )
     how = Together(whole_of(shared), at_a_time, fail_fast)
-    return await sync_together([Config.of(**{**shared, **job}) for job in jobs], how, Silence(), Interrupt())
+    configs = [Config.of(**{**shared, **job}) for job in jobs]
+    if not configs:
+        raise UsageError("read jobs", "jobs", "there are none", "give a mapping of options for each job")
+    return await sync_together(configs, how, Silence(), Interrupt())
 
 
 async def plan(**options: Any) -> Preflight:

@@ -27,10 +27,25 @@ _OTHER_CONNECTIONS = (
     "moved, copy the rows with asyncup sync"
 )
 
+_AGAIN_FROM_PYTHON = (
+    "send all rows again from Python with asyncup.sync(..., restart=True); what failed with a transform that has a name at the "
+    "top of a module can be retried"
+)
+
 #: What a retry does not take over: where the first run kept its letters, how it read, and that it was to end early.
 _ONCE = ("dead_letters", "limit", "restart", "readers", "snapshot")
 #: What happens to rows before they are objects.
-_MAKING = ("transform", "compress", "compress_level", "pack", "pack_rows", "pack_bytes", "pack_by", "pack_index", "pack_member")
+_MAKING = (
+    "transform",
+    "compress",
+    "compress_level",
+    "pack",
+    "pack_rows",
+    "pack_bytes",
+    "pack_by",
+    "pack_index",
+    "pack_member",
+)
 #: What the first line holds of the job beside its fingerprint.
 _NOT_FINGERPRINT = ("name", "options")
 #: A function that another program finds by its name: of a module, and not of the program that gave it.
@@ -60,8 +75,7 @@ def configuration(job: Mapping[str, Any], location: str, given: Mapping[str, Any
             "retry",
             location,
             f"the job's transform, {function}, was given from Python, and a file cannot hold such a function",
-            "send all rows again from Python: asyncup.sync(..., restart=True); the rows of a transform that has a name at "
-            "the top of a module can be retried",
+            _AGAIN_FROM_PYTHON,
         )
     return Config.of(**{**kept, "key": job["key"], **given})
 
@@ -83,7 +97,9 @@ def check_job(
     differences = fingerprint_difference(before, now)
     if differences:
         changed = [field for field in _MAKING if before.get(field) != now.get(field)]
-        if hint == _OTHER_CONNECTIONS and changed:
+        if hint == _OTHER_CONNECTIONS and not _FUNCTION.fullmatch(before.get("transform") or "any:any"):
+            hint = _AGAIN_FROM_PYTHON
+        elif hint == _OTHER_CONNECTIONS and changed:
             flags = ", ".join(map(flag, changed))
             hint = (
                 f"leave {flags} out: the rows are made as the job made them; to make all objects in another way, run the "

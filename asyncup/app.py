@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asyncup.config import Config
+from asyncup.config import SUFFIXES, Config
 from asyncup.destinations import FILES, Destination, check_folder, limits_of, parse_destination
 from asyncup.errors import AsyncupError, InternalError
 from asyncup.events import Finished, Listing, Notice, Planned, Waiting
@@ -113,6 +113,8 @@ class Job:
 
     async def run(self) -> JobReport:
         """Run the prepared job. Errors are reported, not raised; only cancellation is."""
+        from asyncup.recipes import small_packs
+
         config, tally = self._config, self._tally
         pipeline = Pipeline(
             Parts(
@@ -173,7 +175,10 @@ class Job:
             destination=self.plan.destination,
             restarted=config.restart,
             skips=_reasons_to_skip(config),
+            packs=pipeline.packs,
         )
+        if (notice := small_packs(config, self.plan.key, report.counts.put, report.packs)) is not None:
+            self._observer.on_event(Notice(notice))
         return judged(config, self._as_dry(report) if config.dry_run else report)
 
     def _as_dry(self, report: JobReport) -> JobReport:
@@ -275,6 +280,7 @@ class Job:
             columns=source.relation.columns,
             body=None if config.body_column is None else source.relation.column(config.body_column),
             large_object=config.is_large_object,
+            unique_keys=self._unique_keys,
         )
         check_increments(config, destination.template, rows)
         packing = open_packing(config, rows)
@@ -282,8 +288,6 @@ class Job:
         return rows, packing
 
     def _make_renderer(self, destination: Destination, headers: HeaderTemplates) -> Renderer:
-        from asyncup.recipes import SUFFIXES
-
         config = self._config
         transformed = config.transform is not None
         return Renderer(

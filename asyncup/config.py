@@ -28,6 +28,8 @@ S3_CLIENTS = ("wire", "botocore")
 COMPRESSIONS = ("none", "gzip", "zstd")
 #: The levels that each compression knows.
 COMPRESSION_LEVELS = {"gzip": (1, 9), "zstd": (1, 19)}
+#: What object keys end with whose bodies are compressed; the rest of the key says what they are.
+SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 EXECUTORS = ("auto", "loop", "thread", "process")
 PACKS = ("ndjson", "csv", "tar", "parquet")
 #: What cuts packs where nobody says what does.
@@ -380,6 +382,13 @@ class Config:
                         "a file keeps nothing but its bytes",
                         f"leave it out with file:, {environment(option)} in the environment too",
                     )
+            suffix = SUFFIXES.get(self.compress, "")
+            if not self.to.endswith(suffix) and self.pack != "parquet":
+                raise usage(
+                    "compress",
+                    f"a file keeps no Content-Encoding, and nothing in its name would say that it is {self.compress}",
+                    f"end the template in {suffix}: --to {shlex.quote(self.to + suffix)}",
+                )
         if self.to.startswith("python:"):
             self._validate_target()
 

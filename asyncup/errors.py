@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+#: How a hint begins where the server has refused a password; where it came from, only the caller knows.
+CHECK_PASSWORD = "check the password in"  # noqa: S105 - a hint
+
 
 class Disposition(Enum):
     """What a run does when an error of this kind reaches it."""

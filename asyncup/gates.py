@@ -46,13 +46,17 @@ def in_time(config: Config, report: Report, *, has_expired: bool) -> Report:
     if not has_expired or report.status != INTERRUPTED:
         return replace(report, signal=None) if has_expired else report
     job = report.job
-    saved = job is not None and job.checkpoint is not None
+    saved = None if job is None else job.checkpoint is not None
     error = out_of_time(config.timeout, "" if job is None else job.name, saved=saved)
     return Report(None if job is None else replace(job, status=ABORTED, error=error), error, dry_run=report.dry_run)
 
 
-def out_of_time(seconds: float | None, name: str, *, saved: bool) -> OutOfTime:
-    """The error of a run, or of one of its jobs, that was ended after so many seconds."""
+def out_of_time(seconds: float | None, name: str, *, saved: bool | None = None) -> OutOfTime:
+    """The error of a run, or of one of its jobs, that was ended after so many seconds.
+
+    `saved` says whether it left a checkpoint; None where it had not begun to read.
+    """
     allowed = "" if seconds is None else f" of {as_typed('timeout', seconds)}"
     then = "what is settled is saved, and the same command goes on there" if saved else "the same command begins anew"
+    then = "nothing was read yet: run the same command again, with more time" if saved is None else then
     return OutOfTime("run", name, f"the time{allowed} that --timeout gives is over", then)

@@ -92,9 +92,9 @@ def map(  # noqa: A001 - asyncup.map is its name
         TypeError, ValueError: at once, when an argument cannot be right.
     """
     if not callable(func):
-        raise TypeError(f"func is a {type(func).__name__}, which cannot be called")
+        raise TypeError(f"func is {_a(func)}, which cannot be called")
     if not any(hasattr(iterable, name) for name in ("__aiter__", "__iter__", "__getitem__")):
-        raise TypeError(f"iterable is a {type(iterable).__name__}, which is neither an iterable nor an async one")
+        raise TypeError(f"iterable is {_a(iterable)}, which is neither an iterable nor an async one")
     if not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency is {concurrency!r}; it must be a whole number from 1 on")
     if on_error not in ON_ERROR:
@@ -127,3 +127,8 @@ async def _outcomes(
     finally:
         outcome = None
         await calls.end()
+
+
+def _a(value: object) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"

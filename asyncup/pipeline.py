@@ -236,6 +236,11 @@ class Pipeline:
         return self.complete
 
     @property
+    def packs(self) -> int | None:
+        """How many packs were put; None where rows are not packed."""
+        return None if self._making is None else self._making.packs
+
+    @property
     def complete(self) -> bool:
         """Whether every row of the source was read and is settled."""
         return all(track.is_finished for track in self.watermark.tracks)

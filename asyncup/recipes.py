@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from asyncup.config import Config
+from asyncup.config import SUFFIXES, Config
 from asyncup.errors import TemplateRefused, UsageError
 from asyncup.making.recipe import Packs, Recipe
 from asyncup.model import Column, Headers, Row, RowShape
 from asyncup.names import written
 from asyncup.render.headertemplates import HeaderTemplates
 from asyncup.render.template import INTEGERS, Template, compile_template, parse_template
-from asyncup.render.uniqueness import is_lossless
+from asyncup.render.uniqueness import check_uniqueness, is_lossless
 
 if TYPE_CHECKING:
     from asyncup.packing.formats import RowPacking
     from asyncup.protocols import Transform
 
-#: What object keys end with whose bodies are compressed; the rest of the key says what they are.
-SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
+#: Fewer packs say nothing of how they are cut.
+_MANY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What rows are like: their pagination key, their layout, the source's columns and the one that is the body."""
+    """What rows are like: their pagination key, their layout, the source's columns and the one that is the body.
+
+    `unique_keys` tell them apart.
+    """
 
     key: tuple[str, ...]
     shape: RowShape
     columns: tuple[Column, ...]
     body: Column | None
     large_object: bool = False
+    unique_keys: tuple[tuple[str, ...], ...] = ()
 
 
 def columns_of(config: Config) -> dict[str, str]:
@@ -146,6 +150,20 @@ def check_increments(config: Config, template: Template, rows: Rows) -> None:
         )
 
 
+def small_packs(config: Config, key: Sequence[str], rows: int, packs: int | None) -> str | None:
+    """What to say of packs that have hardly any rows, since --pack-by cuts them all the time; None where it does not."""
+    by = config.pack_by
+    if not by or not packs or packs < _MANY or rows >= 2 * packs or set(key[: len(by)]) == set(by):
+        return None
+    wanted = ",".join(written(name) for name in dict.fromkeys((*by, *key)))
+    mean = f"{rows / packs:.1f}".removesuffix(".0")
+    return (
+        f"packs of {mean} row{'s' * (mean != '1')} on average, since {' and '.join(map(written, by))} "
+        f"change{'s' * (len(by) == 1)} with nearly every row in the order of {', '.join(map(written, key))}: give --key "
+        f"{wanted}, and the table an index on these columns"
+    )
+
+
 async def _open_transform(config: Config, rows: Rows, say: Callable[[str], None]) -> Transform | None:
     if config.transform is None:
         return None
@@ -165,6 +183,30 @@ async def _open_transform(config: Config, rows: Rows, say: Callable[[str], None]
 def _member(config: Config, rows: Rows) -> Callable[[Row], str | None]:
     """The name of a row's file in a tar archive: the template's, or the key."""
     if config.pack_member is not None:
-        return compile_template(parse_template(config.pack_member), rows.shape)
+        template = parse_template(config.pack_member)
+        _check_members(config, template, rows)
+        return compile_template(template, rows.shape)
     ending = ".json" if rows.body is None and config.transform is None else ""
     return lambda row: "-".join(part or "" for part in rows.shape.key(row)) + ending
+
+
+def _check_members(config: Config, template: Template, rows: Rows) -> None:
+    """Refuse names under which two rows could be one member of a pack.
+
+    Raises:
+        TemplateRefused: they could.
+    """
+    if config.allow_collisions:
+        return
+    # the rows of a pack are alike in the columns of --pack-by
+    keys = tuple(tuple(name for name in key if name not in config.pack_by) for key in rows.unique_keys)
+    try:
+        check_uniqueness(template, rows.shape, keys)
+    except TemplateRefused as exc:
+        named = " and ".join("{" + written(name) + "}" for name in keys[0]) if keys else ""
+        raise TemplateRefused(
+            exc.op,
+            "--pack-member",
+            exc.message.replace("the same object key", "one name in a pack"),
+            f"add {named}" if named and "without a format" not in (exc.hint or "") else "name a unique key",
+        ) from None

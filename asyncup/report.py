@@ -43,7 +43,7 @@ class JobReport:
     `limit` is the number in flight that was found or asked for, `peak` the most there were, `level` says why it is so.
     `configured` are the words that say to another command which job of a configuration file it is. `restarted`: the command
     was told to start over.
-    `skips` are the reasons for which rows may be skipped.
+    `skips` are the reasons for which rows may be skipped, `packs` those that were put, None where rows are not packed.
     A `dry_run` has sent nothing: `put` are those that would have been, in so many `requests` as PUTs are paid, where known.
     A retry says in `retried` whose rows it sent, and in `gone` how many of those were not in the database any more.
     """
@@ -75,6 +75,7 @@ class JobReport:
     skips: tuple[str, ...] = ()
     dry_run: bool = False
     requests: int = 0
+    packs: int | None = None
 
     @property
     def total(self) -> int:
@@ -137,6 +138,7 @@ class Report:
             counted="rows" if any(job.counted == "rows" for job in jobs) else "objects",
             dry_run=bool(jobs) and all(job.dry_run for job in jobs),
             requests=sum(job.requests for job in jobs),
+            packs=sum(job.packs or 0 for job in jobs) if any(job.packs is not None for job in jobs) else None,
         )
         return cls(total, total.error, signal, tuple(jobs))
 
@@ -189,6 +191,7 @@ def _summary(job: JobReport) -> dict[str, Any]:
         **({"dry_run": True} if job.dry_run else {}),
         "rows": counts.rows,
         "put": counts.put,
+        **({} if job.packs is None else {"packs": job.packs}),
         "skipped": counts.skipped,
         "failed": counts.failed,
         "bytes": counts.bytes,

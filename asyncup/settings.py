@@ -35,6 +35,12 @@ _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Variables whose values no output may hold, by their names.
 _SECRET = re.compile(r"(?i)pass|pwd|secret|token|credential")
+#: What only a command has.
+_OF_A_COMMAND = frozenset(
+    ("jobs", "all", "fail-fast", "config", "output", "progress", "log-format", "verbose", "quiet", "deep", "ci")
+)
+#: What gives a password, each in its own way.
+_PASSWORDS = ("password", "password_command")
 #: Options that hold a path, whole.
 _PATHS = ("ca_bundle", "dead_letters")
 
@@ -100,7 +106,11 @@ class Settings:
         Raises:
             UsageError: a variable is not set.
         """
-        written = {**self.defaults, **(self.jobs[job] if job is not None else {})}
+        own = self.jobs[job] if job is not None else {}
+        written = {**self.defaults, **own}
+        for option, other in (_PASSWORDS, _PASSWORDS[::-1]):  # the nearer one of the two goes over the other
+            if other in given or (other in own and option not in own):
+                written.pop(option, None)
         found = {
             option: Setting(_interpolated(setting, setting.value, environment, secrets), setting.origin)
             for option, setting in written.items()
@@ -234,7 +244,10 @@ def _check_keys(table: Any, known: Collection[str], shown: str, name: str) -> No
     for key in table:
         if key.replace("_", "-") not in known:
             where = f"{shown} [{name}] {key}" if name else f"{shown} {key}"
-            raise UsageError(_OP, where, "there is no such key", near(key.replace("_", "-"), known))
+            hint = near(key.replace("_", "-"), known)
+            if key.replace("_", "-") in _OF_A_COMMAND:
+                hint = f"--{key.replace('_', '-')} is given on the command line"
+            raise UsageError(_OP, where, f"there is no key {key}", hint)
 
 
 def near(name: str, known: Collection[str]) -> str:
@@ -263,7 +276,7 @@ def _misfit(entry: Field[Any], value: Any) -> str | None:
     if isinstance(value, str):
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return "a text"
+        return "a whole number" if kind.startswith("int") else "a number" if kind.startswith("float") else "a text"
     if kind.startswith("float"):
         return None
     return (
@@ -282,7 +295,9 @@ def _kind(value: Any) -> str:
 
 
 def _example(option: str) -> str | None:
-    return 'in quotes, such as "64MiB"' if option in ("memory", "max_bandwidth") else None
+    if option in ("page_size", "concurrency"):
+        return 'write a number, or "auto"'
+    return 'in quotes, such as "64MiB"' if option in ("memory", "max_bandwidth", "pack_bytes") else None
 
 
 def _interpolated(setting: Setting, value: Any, environment: Mapping[str, str], secrets: list[str]) -> Any:

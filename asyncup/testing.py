@@ -293,7 +293,12 @@ async def publish(
 
     Raises:
         AsyncupError: what ends a run.
+        TypeError: a row is no bytes.
     """
+    bodies = list(bodies)
+    for body in bodies:
+        if body is not None and not isinstance(body, bytes):
+            raise TypeError(f"a row is bytes, or None for a NULL body; here is {body!r:.40}")
     is_sink = inspect.iscoroutinefunction(getattr(to, "put", None))
     sink: Any = to if is_sink else ExecutorSink(to, threads=concurrency)  # type: ignore[arg-type]
     source, interrupt, tally, letters = MemorySource(bodies), Interrupt(), Tally(), MemoryDeadLetters()

@@ -175,7 +175,7 @@ class _Team:
                     name,
                     ABORTED if late else INTERRUPTED,
                     destination=config.to,
-                    error=out_of_time(self._timeout, name, saved=False) if late else None,
+                    error=out_of_time(self._timeout, name) if late else None,
                     dry_run=config.dry_run,
                 )
             share = self._sharing.join(config.memory)

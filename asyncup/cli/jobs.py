@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asyncup.config import Config
-from asyncup.errors import AsyncupError, UsageError
+from asyncup.errors import CHECK_PASSWORD, AsyncupError, UsageError
 from asyncup.settings import SHARED, Setting, Settings, read_settings
 from asyncup.values import flag, secrets_of
 
@@ -86,6 +86,9 @@ def choose(values: Mapping[str, Any], given: Mapping[str, Any], stage: Stage) ->
         if not names:
             where = settings.path or "asyncup.toml, which is not in this folder or above it"
             raise UsageError("read flags", "--all", f"there are no jobs in {where}", "write [jobs.NAME] there")
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError("read flags", name, "this job was named more than once", "name each once")
     names = settings.named(names)
     if len(names) > 1:
         for option in _OF_ONE:
@@ -199,3 +202,8 @@ def _explain(error: AsyncupError, settings: Mapping[str, Setting]) -> None:
     option = error.subject[2:].replace("-", "_") if error.subject.startswith("--") else ""
     if option in settings:
         error.op, error.subject = "read configuration", settings[option].origin
+    if error.hint is not None and error.hint.startswith(CHECK_PASSWORD):
+        for option in ("password", "password_command", "dsn"):
+            if option in settings and (option != "dsn" or secrets_of(settings[option].value)):
+                error.hint = f"check the password in {settings[option].origin}"
+                break

@@ -69,6 +69,8 @@ def _run(arguments: list[str]) -> int:
     try:
         return _command(arguments)
     except (KeyboardInterrupt, Terminated) as exc:
+        for again in (signal.SIGINT, signal.SIGTERM):  # the second of an impatient person must not cut what is said
+            signal.signal(again, signal.SIG_IGN)
         signum = signal.SIGINT if isinstance(exc, KeyboardInterrupt) else signal.SIGTERM
         return _close(arguments, signum=signum)
 

@@ -37,7 +37,13 @@ class View(Protocol):
 
 
 def open_view(
-    progress: str, redact: Redactor, *, quiet: bool, labels: Sequence[str] = (), log: LogLines | None = None
+    progress: str,
+    redact: Redactor,
+    *,
+    quiet: bool,
+    labels: Sequence[str] = (),
+    log: LogLines | None = None,
+    traces: bool = False,
 ) -> View:
     """The view for `--progress`: live on a terminal that can redraw, plain lines elsewhere. `labels` are those of several jobs.
 
@@ -54,15 +60,15 @@ def open_view(
         if is_live:
             from asyncup.console.livejobs import LiveJobs
 
-            return LiveJobs(sys.stderr, redact, labels)
+            return LiveJobs(sys.stderr, redact, labels, traces=traces)
         from asyncup.console.jobs import PlainJobs
 
-        return PlainJobs(sys.stderr, redact, labels, progress=is_shown)
+        return PlainJobs(sys.stderr, redact, labels, progress=is_shown, traces=traces)
     if is_live:
         from asyncup.console.live import LiveView
 
-        return LiveView(sys.stderr, redact)
-    return PlainView(sys.stderr, redact, progress=is_shown)
+        return LiveView(sys.stderr, redact, traces=traces)
+    return PlainView(sys.stderr, redact, progress=is_shown, traces=traces)
 
 
 def close(

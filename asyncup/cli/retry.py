@@ -7,12 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from asyncup.cli import sync
+from asyncup.cli.completing import complete_jobs
 from asyncup.cli.jobs import CONNECTIONS, Stage, options_of
 from asyncup.cli.options import shares
 from asyncup.cli.running import PRESENTATION, Run, present
 from asyncup.values import OBJECT_OPTIONS
 
-HELP = """The file holds the job: what to read, where to write, what an object is. Only what the environment or flags say of \
+HELP = """The file holds the job: what to read, where to write, what an object is; where that has a --transform, its module is imported \
+here and the function run. Only what the environment or flags say of \
 connections is needed here; a flag that is given wins over the job's own.
 
 FILE is left as it is. Rows that fail again go to a file of their own, which can be retried too; rows that are not in \
@@ -52,6 +54,7 @@ def retry(
     job: Annotated[
         str | None,
         typer.Option(
+            autocompletion=complete_jobs,
             help="Take the connections of this job of the configuration file. Default: those of its \\[defaults].",
             rich_help_panel=sync.JOBS,
             metavar="NAME",

@@ -10,7 +10,9 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asyncup.cli.jobs import Stage
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: What a command does on the event loop, watched by a view, until it is interrupted.
 Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Outcome]]"
 
+#: Seconds for which an event loop that hears of no signal may be busy with something that ends.
+HELD_SECONDS = 0.5
 #: The options that say how a run is presented; no job has them.
 PRESENTATION = ("output", "progress", "verbose", "quiet", "log_format")
 
@@ -73,7 +77,7 @@ def present(
         printed = Printed(log)
         for line in strange:
             log.write("warning", "notice", None, {"message": line.removeprefix("warning: ")})
-    view = open_view(progress, redact, quiet=quiet, labels=stage.labels, log=log)
+    view = open_view(progress, redact, quiet=quiet, labels=stage.labels, log=log, traces=verbosity > 0)
     # stdout is for what a run comes to, whatever a user's function prints
     elsewhere: Any = printed or sys.stderr
     try:
@@ -107,6 +111,8 @@ def _run(run: Run, view: View) -> Outcome:
                 loop.add_signal_handler(signum, interrupt.request, signum)
             except NotImplementedError:  # Windows
                 signal.signal(signum, lambda number, _frame: loop.call_soon_threadsafe(interrupt.request, number))
+            else:
+                signal.signal(signum, _LastWay(interrupt))
         try:
             return await run(view, interrupt)
         finally:  # what has come of the run is decided: a late signal must not make another exit code of it
@@ -125,6 +131,26 @@ def _run(run: Run, view: View) -> Outcome:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())
+
+
+class _LastWay:
+    """What a signal meets beside the event loop, which may be held by a user's function and then hears of none.
+
+    The loop is woken by a descriptor (https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd), whatever handler
+    there is. The third signal that it has not come to ends the process, which loses no more than `kill -9` would.
+    """
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+        self._signals = 0
+        self._first = 0.0
+
+    def __call__(self, signum: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        self._first = self._first or time.monotonic()
+        if self._signals - self._interrupt.requests > 2 and time.monotonic() - self._first > HELD_SECONDS:
+            os.write(2, b"something holds the event loop, so that nothing can be saved: ended at once; run it again\n")
+            os._exit(128 + signum)
 
 
 def name_variable(error: AsyncupError | None) -> None:

@@ -27,6 +27,7 @@ from asyncup.config import (
     SSE,
     Config,
 )
+from asyncup.errors import UsageError
 from asyncup.values import MIB, environment, flag
 
 if TYPE_CHECKING:
@@ -108,7 +109,6 @@ def sync(
         int,
         typer.Option(
             "--jobs",
-            min=1,
             help="Jobs at a time; memory, requests in flight and rates are for all of them together. Default: 8.",
             envvar=environment("jobs"),
             show_envvar=False,
@@ -211,7 +211,7 @@ def sync(
         str | None,
         _option(
             "to",
-            "s3://bucket/{column}.ext, file:///dir/{column}.ext, python:module:factory/{column}.ext (a sink of your own) or "
+            "s3://bucket/{column}.ext, file:///dir/{column}.ext, python:module:factory (a sink of your own) or "
             "null:. {column} is the column's text, "
             "{column:08d} or {column:%Y/%m} formats its value, {{ is a brace.",
             DESTINATION,
@@ -339,10 +339,10 @@ def sync(
         str | None,
         _option(
             "if_exists",
-            "What to do with a row whose object is there already; different compares size and checksum or ETag, by a "
-            "listing, and sends what is not the same.",
+            f"What to do with a row whose object is there already: {', '.join(IF_EXISTS)}. different compares size and "
+            "checksum or ETag, by a listing, and sends what is not the same.",
             OBJECT,
-            "|".join(IF_EXISTS),
+            "MODE",
         ),
     ] = None,
     compress: Annotated[
@@ -371,9 +371,9 @@ def sync(
         str | None,
         _option(
             "executor",
-            "Where it runs; auto measures its first calls and says what it chose.",
+            f"Where it runs: {', '.join(EXECUTORS)}. auto measures its first calls and says what it chose.",
             TRANSFORM,
-            "|".join(EXECUTORS),
+            "WHERE",
         ),
     ] = None,
     executor_workers: Annotated[
@@ -562,7 +562,7 @@ def sync(
             "-v",
             "--verbose",
             count=True,
-            help="-v shows warnings of libraries, -vv tracebacks too.",
+            help="-v shows warnings of libraries and the first traceback of a transform, -vv those of errors too.",
             rich_help_panel=RUN,
             metavar="",
             show_default=False,
@@ -600,8 +600,12 @@ def run_sync(values: Mapping[str, Any]) -> int:
 
     def prepare(stage: Stage) -> Run:
         own = given(values)
+        if values["at_a_time"] < 1:
+            raise UsageError("read flags", "--jobs", "must be at least 1", "leave it out for 8 jobs at a time")
         chosen = choose(values, own, stage)
         if (only := chosen.only) is not None:
+            if values["fail_fast"] and not values["every"] and environment("fail_fast") not in os.environ:
+                raise UsageError("read flags", "--fail-fast", "there are no other jobs to end", "leave it out")
             from asyncup.app import execute
 
             async def run(view: View, interrupt: Interrupt) -> Outcome:

@@ -33,13 +33,13 @@ class Running:
 class Board:
     """Where each of several jobs stands, from their events."""
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, traces: bool = False) -> None:
         self.jobs = len(labels)
         self.running: dict[str, Running] = {}
         self.ended: list[Progress] = []
         self.finished = 0
         self.begun = time.monotonic()
-        self._filters = {label: EventFilter() for label in labels}
+        self._filters = {label: EventFilter(traces=traces) for label in labels}
         self.is_draining = False
 
     @property
@@ -97,10 +97,18 @@ def ending(report: Report) -> str:
 class PlainJobs:
     """Writes lines to a stream, those of a job behind its name."""
 
-    def __init__(self, stream: TextIO, redact: Redactor, labels: Sequence[str], *, progress: bool = True) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        redact: Redactor,
+        labels: Sequence[str],
+        *,
+        progress: bool = True,
+        traces: bool = False,
+    ) -> None:
         self._stream = stream
         self._redact = redact
-        self._board = Board(labels)
+        self._board = Board(labels, traces=traces)
         self._is_shown = progress
         self._next = LINE_SECONDS
 

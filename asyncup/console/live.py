@@ -20,10 +20,10 @@ from asyncup.resolved import Plan
 class LiveView:
     """Redraws on every progress event; other events scroll by above."""
 
-    def __init__(self, stream: TextIO, redact: Redactor) -> None:
+    def __init__(self, stream: TextIO, redact: Redactor, *, traces: bool = False) -> None:
         self._console = Console(file=stream, highlight=False)
         self._redact = redact
-        self._filter = EventFilter()
+        self._filter = EventFilter(traces=traces)
         self._live: Live | None = None
         self._plan: Plan | None = None
         self._rates: RateMeter | None = None

@@ -25,10 +25,10 @@ _FRAME_SECONDS = 0.2
 class LiveJobs:
     """Redraws a few times a second."""
 
-    def __init__(self, stream: TextIO, redact: Redactor, labels: Sequence[str]) -> None:
+    def __init__(self, stream: TextIO, redact: Redactor, labels: Sequence[str], *, traces: bool = False) -> None:
         self._console = Console(file=stream, highlight=False)
         self._redact = redact
-        self._board = Board(labels)
+        self._board = Board(labels, traces=traces)
         self._live: Live | None = None
         self._next = 0.0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import PurePath
 from typing import TextIO
 
 from asyncup.console.rates import RateMeter
@@ -11,6 +13,7 @@ from asyncup.events import Draining, Event, Finished, Listing, Notice, Planned, 
 from asyncup.resolved import Plan
 
 LINE_SECONDS = 5.0
+_PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
 #: Failed rows that are shown one by one; all of them are in the dead-letter file.
 SHOWN_FAILURES = 5
 #: A single failed attempt is everyday life and counted; one that fails this often is worth a line.
@@ -52,7 +55,7 @@ def event_line(event: Event) -> str | None:
     if isinstance(event, RowFailed):
         letter = event.letter
         key = ", ".join("NULL" if part is None else part for part in letter.key)
-        return f"row ({key}) failed: {letter.message}"
+        return f"row ({key}) failed: {letter.message}{_place(letter.traceback)}"
     if isinstance(event, Notice):
         return event.message if event.is_routine else f"warning: {event.message}"
     if isinstance(event, Draining):
@@ -63,10 +66,18 @@ def event_line(event: Event) -> str | None:
     return None
 
 
-class EventFilter:
-    """Keeps repetition away: the first failures, and a wait every few seconds."""
+def _place(traceback: str | None) -> str:
+    """The user's line that a traceback comes from, as far as it is theirs: ` (pages.py:12)`."""
+    places = _PLACE.findall(traceback or "")
+    own = [place for place in places if "site-packages" not in place[0]] or places
+    return f" ({PurePath(own[-1][0]).name}:{own[-1][1]})" if own else ""
 
-    def __init__(self) -> None:
+
+class EventFilter:
+    """Keeps repetition away: the first failures, and a wait every few seconds. `traces` shows the first traceback of a user's."""
+
+    def __init__(self, *, traces: bool = False) -> None:
+        self._traces = traces
         self._failures = 0
         self._waited = -WAIT_SECONDS
         self._listed = time.monotonic()
@@ -89,17 +100,21 @@ class EventFilter:
                 return None
             self._waited = now
         line = event_line(event)
+        if self._traces and isinstance(event, RowFailed) and event.letter.traceback is not None:
+            self._traces = False
+            lines = (line or "", *event.letter.traceback.rstrip().split("\n"))
+            return "\n  ".join(map(shown, lines))
         return None if line is None else shown(line)
 
 
 class PlainView:
     """Writes lines to a stream."""
 
-    def __init__(self, stream: TextIO, redact: Redactor, *, progress: bool = True) -> None:
+    def __init__(self, stream: TextIO, redact: Redactor, *, progress: bool = True, traces: bool = False) -> None:
         self._stream = stream
         self._redact = redact
         self._progress = progress
-        self._filter = EventFilter()
+        self._filter = EventFilter(traces=traces)
         self._rates: RateMeter | None = None
         self._next = LINE_SECONDS
 

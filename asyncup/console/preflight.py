@@ -225,7 +225,7 @@ def _objects(sample: tuple[SampledRow, ...], width: int) -> list[str]:
     headers = [_headers(row) for row in sample if row.outcome == "put"]
     same = len(set(headers)) == 1
     for row in sample:
-        what = size(row.size or 0) if row.outcome == "put" else row.outcome
+        what = row.outcome if row.outcome != "put" else "the first pack" if row.size is None else size(row.size)
         key = shown(row.object_key or "no object key")
         room = width - len(what) - 4
         lines.append(f"  {key if len(key) <= room else f'{key[: room - 1]}…'}  {what}")

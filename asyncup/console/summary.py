@@ -64,8 +64,9 @@ def _opening(job: JobReport) -> str:
 def _settled(job: JobReport) -> str:
     """What became of the rows."""
     counts = job.counts
+    packs = f" in {plural(job.packs, 'pack')}" if job.packs else ""
     return (
-        f"{count(counts.put)} {'would be put' if job.dry_run else 'put'}, {count(counts.skipped)} skipped, "
+        f"{count(counts.put)} {'would be put' if job.dry_run else 'put'}{packs}, {count(counts.skipped)} skipped, "
         f"{count(counts.failed)} failed"
     )
 
@@ -137,7 +138,9 @@ def _jobs_lines(total: JobReport, report: Report) -> list[str]:
 
 def _again(report: Report, total: JobReport) -> list[str]:
     """What to do for the jobs that are not complete; those that end there again until they are mended are named."""
-    left = [job for job in report.jobs if job.status in (ABORTED, INTERRUPTED) and not isinstance(job.error, GateMissed)]
+    left = [
+        job for job in report.jobs if job.status in (ABORTED, INTERRUPTED) and not isinstance(job.error, GateMissed)
+    ]
     broken = [shown(job.name) for job in left if job.error is not None and job.error.needs_configuration]
     if not left:
         return []

@@ -27,6 +27,11 @@ class Interrupt:
         self._event = asyncio.Event()
 
     @property
+    def requests(self) -> int:
+        """How many there were."""
+        return self._requests
+
+    @property
     def draining(self) -> bool:
         return self.signal is not None
 

@@ -97,13 +97,16 @@ class StreamTicket:
 class Together:
     """The ticket of rows that are settled once several uploads are: of a row with several objects, or of a pack.
 
-    `keys` are those of the rows, which may become more until the last upload has its end.
+    `keys` are those of the rows, which may become more until the last upload has its end. `on_put` is called once they are put.
     """
 
-    __slots__ = ("_is_put", "_letters", "_size", "_ticket", "_uploads", "keys", "rows")
+    __slots__ = ("_is_put", "_letters", "_on_put", "_size", "_ticket", "_uploads", "keys", "rows")
 
-    def __init__(self, ticket: Ticket, keys: Sequence[Key], uploads: int) -> None:
+    def __init__(
+        self, ticket: Ticket, keys: Sequence[Key], uploads: int, on_put: Callable[[], None] | None = None
+    ) -> None:
         self._ticket = ticket
+        self._on_put = on_put
         self.keys = keys
         self.rows = len(keys)
         self._uploads = uploads
@@ -132,6 +135,8 @@ class Together:
             self._ticket.fail(letter)
         if not self._letters:
             self._ticket.settle(Outcome.PUT if self._is_put else Outcome.SKIPPED, self._size, self.rows)
+            if self._is_put and self._on_put is not None:
+                self._on_put()
 
 
 class Track:

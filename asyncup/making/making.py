@@ -79,6 +79,11 @@ class Making:
         self.call: Callable[[], None] = lambda: None
 
     @property
+    def packs(self) -> int | None:
+        """How many packs were put; None where rows become objects of their own."""
+        return None if self._packer is None else self._packer.put
+
+    @property
     def is_short(self) -> bool:
         """Whether there should be more tasks than there are."""
         return not self._is_done and self._working < self._places

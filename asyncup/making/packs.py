@@ -198,6 +198,10 @@ class Packer:
         self._send = send
         self._charge = charge
         self._open: dict[Ticket, _OpenPack] = {}
+        self.put = 0  # packs that are at the destination
+
+    def _count(self) -> None:
+        self.put += 1
 
     def add(self, ticket: Ticket, rows: Sequence[Row]) -> list[RowRefused | None]:
         """Take rows in whose records are their bodies; for each of them why it cannot be in the pack, or None.
@@ -259,7 +263,7 @@ class Packer:
             found.stream.close()
             settling = PackTicket(found.together, found.stream, key, _nothing)
         else:
-            settling = Together(ticket, found.keys, 1 + self._packs.has_index)
+            settling = Together(ticket, found.keys, 1 + self._packs.has_index, self._count)
             body = b"".join(found.pieces)
             await self._send((found.upload._replace(body=body), settling, (*found.first[:-2], len(body), None)))
         if self._packs.has_index:
@@ -281,7 +285,7 @@ class Packer:
         most = self._packs.size or 0
         found.stream = PackStream(found.upload.key, self._aside)
         found.keys = []
-        found.together = Together(ticket, found.keys, 1 + self._packs.has_index)
+        found.together = Together(ticket, found.keys, 1 + self._packs.has_index, self._count)
         body = Streamed(most, self._window, found.stream.open)
         settling = PackTicket(found.together, found.stream, found.upload.key, _nothing if most else self._charge)
         # it holds nothing of the budget, or a row that takes all of that would wait for it, and it for that row

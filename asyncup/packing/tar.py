@@ -47,7 +47,11 @@ class TarPack:
         _check(name)
         assert name is not None  # noqa: S101 - for the type checker
         if name in self._names:
-            raise refused("tar", f"another record of this pack is the member {name!r}", "name members by a unique key")
+            raise refused(
+                "tar",
+                f"another record of this pack is the member {name!r}; a unique key in --pack-member tells them apart",
+                "name members by a unique key",
+            )
         size = len(body)
         if size >= _MAX_SIZE:
             raise refused("tar", f"the record is {size} bytes long; a member takes up to {_MAX_SIZE - 1}")

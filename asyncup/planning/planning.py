@@ -7,7 +7,7 @@ is noted, and the steps that do not need its result go on, so that all that is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from asyncup.errors import AsyncupError, DestinationRefused, StateRefused
 from asyncup.events import Event, Notice, Waiting
 from asyncup.flow.interrupt import Interrupt
 from asyncup.planning.findings import Findings
-from asyncup.preflight import DestinationFacts, Preflight, SourceFacts, StateFacts, TemplateFacts
+from asyncup.preflight import DestinationFacts, Preflight, SampledRow, SourceFacts, StateFacts, TemplateFacts
 from asyncup.pricing import PREFIX_RATE, times_at
 from asyncup.protocols import Observer
 from asyncup.render.headertemplates import HeaderTemplates
@@ -35,14 +35,13 @@ from asyncup.values import secrets_of
 
 if TYPE_CHECKING:
     from asyncup.checkpoints.places import Entry
+    from asyncup.packing.formats import RowPacking
     from asyncup.planning.sampling import Rehearsal, Sample
     from asyncup.sources.connection.session import Session
     from asyncup.sources.planner.survey import Survey
 
 
-async def plan(
-    config: Config, observer: Observer, interrupt: Interrupt, known: Collection[str] = ()
-) -> Preflight:
+async def plan(config: Config, observer: Observer, interrupt: Interrupt, known: Collection[str] = ()) -> Preflight:
     """Find out what a run of this configuration would do. Errors are in the answer, all that could be found.
 
     `known` are options that a configuration file says, so that no command has to.
@@ -57,9 +56,7 @@ class Planning(Job):
 
     sends = False
 
-    def __init__(
-        self, config: Config, observer: Observer, interrupt: Interrupt, known: Collection[str] = ()
-    ) -> None:
+    def __init__(self, config: Config, observer: Observer, interrupt: Interrupt, known: Collection[str] = ()) -> None:
         self._findings = Findings()
         self._known = known
         self.listener = _Listener(observer, self._findings)
@@ -67,6 +64,7 @@ class Planning(Job):
         # what spares existing objects would stand between us and the sink; what it needs is said instead
         super().__init__(replace(config, if_exists="overwrite"), self.listener, interrupt)
         self._session: Session | None = None
+        self._packing: RowPacking | None = None
         self._has_sink = False
 
     async def prepare(self) -> None:
@@ -360,7 +358,7 @@ class Planning(Job):
                 is_unique = by is not None or destination.kind == "null"
                 self._findings.tell(template=replace(self._findings.so_far.template, unique=is_unique))
             with self._findings.noting():
-                self._open_packing(destination, headers)
+                _, self._packing = self._open_packing(destination, headers)
                 renderer = self._renderer
             with self._findings.noting():
                 await self._look_at_recipe()
@@ -397,7 +395,7 @@ class Planning(Job):
 
             found = await asyncio.to_thread(find, config.transform)
             notices.append(f"{found.name} was found and not called: sizes are those of rows before it")
-        elif config.compress != "none":
+        if config.compress != "none":
             notices.append("sizes are those before compression")
 
     async def _estimate_rows(self, survey: Survey, sample: Sample) -> None:
@@ -415,12 +413,14 @@ class Planning(Job):
 
     def _reckon(self, rehearsal: Rehearsal, sample: Sample, destination: Destination) -> None:
         """Bytes, requests, price and time, from what became of the sample."""
-        from asyncup.planning.reckoning import bytes_of, packs_of, price_of, requests_for
+        from asyncup.planning.reckoning import bytes_of, groups_of, packs_of, price_of, requests_for
+        from asyncup.recipes import small_packs
 
-        config, findings, rows = self._config, self._findings, self._findings.so_far.rows.left
+        config, findings, source = self._config, self._findings, self._source
+        rows = findings.so_far.rows.left
         size, is_s3, prefixes = bytes_of(rows, rehearsal, sample), destination.kind == "s3", rehearsal.prefixes
         findings.tell(
-            sample=rehearsal.shown,
+            sample=rehearsal.shown if config.pack is None else self._first_pack(rehearsal.shown),
             trial=rehearsal.trial,
             bytes=size,
             template=replace(
@@ -438,7 +438,11 @@ class Planning(Job):
             return
         objects = round(rows * rehearsal.trial.put / rehearsal.trial.rows) if rehearsal.trial.rows else rows
         if config.pack is not None:
-            objects = packs_of(objects, size.estimate, config)
+            groups = groups_of(sample, [source.shape.index(name) for name in config.pack_by], rows)
+            objects = packs_of(objects, size.estimate, config, groups)
+            key = [column.name for column in source.key.columns]
+            if (notice := small_packs(config, key, rows, groups)) is not None:
+                findings.notices.append(notice)
         times = times_at(objects, size.estimate, max_rate=config.max_rate, max_bandwidth=config.max_bandwidth)
         findings.tell(times=times)
         if is_s3:
@@ -448,6 +452,13 @@ class Planning(Job):
             requests = requests_for(rows, rehearsal, findings.so_far.destination, PART_BYTES, packs)
             price = price_of(requests, size.estimate, priced=self._priced, storage_class=config.storage_class)
             findings.tell(requests=requests, price=price)
+
+    def _first_pack(self, rows: Sequence[SampledRow]) -> tuple[SampledRow, ...]:
+        """The first pack, of which a sample of rows tells the key and the headers, and no size."""
+        encoding = None if self._packing is None else self._packing.content_encoding
+        own = {} if encoding is None else {"content-encoding": encoding}
+        first = next((row for row in rows if row.outcome == "put"), None)
+        return () if first is None else (replace(first, size=None, headers={**first.headers, **own}),)
 
 
 class _Listener:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from asyncup.config import Config
 from asyncup.planning.sampling import Rehearsal, Sample
@@ -90,11 +92,21 @@ def bytes_of(rows: int | None, rehearsal: Rehearsal, sample: Sample) -> BytesEst
     return BytesEstimate(total, sum(sizes) / len(sizes), max(sizes), basis)
 
 
-def packs_of(rows: int, size: int | None, config: Config) -> int:
-    """About how many packs, and indexes of packs, rows of so many bytes come to; more where `--pack-by` cuts them."""
+def groups_of(sample: Sample, by: Sequence[int], rows: int) -> int:
+    """How often at least `--pack-by`, whose columns lie at `by` in a row, cuts `rows` rows, as it does those of a sample.
+
+    Where hardly any two rows of the sample are of one group, it is taken to be so everywhere.
+    """
+    groups = sum(1 for _ in groupby(sample.rows, key=lambda row: [row[place] for place in by])) if by else 1
+    seen = len(sample.rows)
+    return groups if sample.whole or 2 * groups <= seen else round(rows * groups / seen)
+
+
+def packs_of(rows: int, size: int | None, config: Config, groups: int = 1) -> int:
+    """About how many packs, and indexes of packs, rows of so many bytes come to, of which `--pack-by` makes `groups`."""
     most_rows, most_bytes = config.pack_limits
     packs = max(
-        1 if rows else 0,
+        groups if rows else 0,
         0 if most_rows is None else math.ceil(rows / most_rows),
         0 if most_bytes is None else math.ceil((size or 0) / most_bytes),
     )

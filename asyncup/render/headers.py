@@ -110,8 +110,9 @@ def with_own(headers: Headers, own: Headers) -> Headers:
         if name not in OWN_HEADERS and not is_metadata:
             raise refused(
                 "transform",
-                f"{name!r} is no header that a transform may give",
-                f"it may give {', '.join(sorted(OWN_HEADERS))} and {METADATA_PREFIX}NAME",
+                f"{name!r} is no header that a transform may give: those are {', '.join(sorted(OWN_HEADERS))} and "
+                f"{METADATA_PREFIX}NAME",
+                "leave it out",
             )
         if name in found:
             raise refused("transform", f"the transform gives {name} twice", "give each name once")

@@ -22,22 +22,32 @@ BODIES = ("bytea", "text", "varchar", "json", "jsonb", "xml")
 #: Rows that are looked at for the sizes of such values; their bytes are not read.
 _SAMPLE = 50
 
+# a table that is locked, or about to be, is let be: its size waits for the lock, and so does pg_partition_tree;
 # of what an extension brought along nobody wants objects; a partition is read through its parent
 _TABLES = """
+WITH RECURSIVE locked(oid) AS (
+    SELECT relation FROM pg_locks WHERE relation IS NOT NULL AND mode = 'AccessExclusiveLock'),
+part(root, oid) AS (
+    SELECT oid, oid FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT relispartition AND relpersistence <> 't'
+    UNION ALL SELECT part.root, i.inhrelid
+    FROM part JOIN pg_class p ON p.oid = part.oid AND p.relkind = 'p' JOIN pg_inherits i ON i.inhparent = p.oid),
+noted AS (
+    SELECT part.root,
+           CASE WHEN bool_and(l.reltuples >= 0) FILTER (WHERE l.relkind <> 'p')
+                THEN (sum(l.reltuples) FILTER (WHERE l.relkind <> 'p'))::int8 END AS rows,
+           sum(CASE WHEN l.oid NOT IN (SELECT oid FROM locked) THEN pg_table_size(l.oid) END)::int8 AS bytes,
+           bool_or(l.oid IN (SELECT oid FROM locked)) AS locked
+    FROM part JOIN pg_class l ON l.oid = part.oid
+    WHERE l.relnamespace NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) GROUP BY part.root)
 SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
        pg_table_is_visible(c.oid) AS visible, format('%I.%I', n.nspname, c.relname) AS sql,
        has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable,
-       leaves.rows, leaves.bytes
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace CROSS JOIN LATERAL (
-    SELECT CASE WHEN bool_and(l.reltuples >= 0) THEN sum(l.reltuples)::int8 END AS rows,
-           sum(pg_table_size(l.oid))::int8 AS bytes
-    FROM pg_class l WHERE l.relkind <> 'p' AND (l.oid = c.oid OR c.relkind = 'p' AND l.oid IN (
-        SELECT relid FROM pg_partition_tree(c.oid) WHERE isleaf))) AS leaves
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition AND c.relpersistence <> 't'
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+       noted.rows, noted.bytes, noted.locked
+FROM noted JOIN pg_class c ON c.oid = noted.root JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname <> 'pg_toast'
   AND NOT EXISTS (SELECT FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-ORDER BY leaves.bytes DESC NULLS LAST, n.nspname, c.relname
+ORDER BY noted.bytes DESC NULLS LAST, n.nspname, c.relname
 """
 
 
@@ -53,6 +63,7 @@ class Table:
     readable: bool
     rows: int | None
     bytes: int
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +94,7 @@ async def list_tables(session: Session) -> list[Table]:
                 row["readable"],
                 row["rows"],
                 row["bytes"] or 0,
+                row["locked"],
             )
             for row in await connection.fetch(_TABLES)
         ]
@@ -104,6 +116,8 @@ async def look_at_table(session: Session, table: Table) -> Layout:
             "the role may not read it",
             f"GRANT SELECT ON {table.sql} TO it, and USAGE on its schema",
         )
+    if table.locked:
+        raise SourceRefused("look at", table.name, "another session has it locked", "look again when that has ended")
 
     async def look(connection: Any) -> Layout:
         relation = await resolve_table(connection, table.sql)

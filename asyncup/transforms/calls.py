@@ -7,7 +7,6 @@ from typing import Any
 
 from asyncup.model import Products, Row
 from asyncup.transforms.failures import Failure, failure
-from asyncup.transforms.pace import spelled
 from asyncup.transforms.products import products
 from asyncup.transforms.record import View
 
@@ -27,4 +26,5 @@ def called(
 
 def too_slow(timeout: float) -> Failure:
     """Why a row fails that took longer than it may."""
-    return Failure(f"it took longer than {spelled(timeout)}", "--transform-timeout is how long one row may take")
+    most = f"{timeout:g} s" if timeout >= 1 else f"{timeout * 1000:g} ms"
+    return Failure(f"the transform took longer than {most}", "--transform-timeout is how long one row may take")

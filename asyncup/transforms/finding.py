@@ -103,7 +103,7 @@ def find(spec: str | Callable[..., Any]) -> Found:
         return _given(spec)
     module_name, _, attribute = spec.partition(":")
     if not module_name or not all(part.isidentifier() for part in [*module_name.split("."), *attribute.split(".")]):
-        raise _broken(spec, "it names no function", _hint_of_form(spec))
+        raise _broken(spec, f"{spec} names no function", _hint_of_form(spec))
     if (here := str(Path.cwd())) not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     module = _imported(spec, module_name)
@@ -113,7 +113,7 @@ def find(spec: str | Callable[..., Any]) -> Found:
             raise _broken(spec, f"{_called(function)} has no {part}", _nearest(part, function))
         function = getattr(function, part)
     if not callable(function):
-        raise _broken(spec, f"it is {_a(function)}, which cannot be called", _nearest("", module))
+        raise _broken(spec, f"{spec} is {_a(function)}, not a function", _nearest("", module))
     way = Way(module=module_name, attribute=attribute)
     return Found(spec, _collected(function), _setup_of(module, function), _is_async(function), way)
 
@@ -123,6 +123,9 @@ def _imported(spec: str, name: str) -> ModuleType:
         with being_imported(name):
             return importlib.import_module(name)
     except ModuleNotFoundError as exc:
+        if name.endswith(".py"):  # that of a file; importing it has run it, as it would by its right name
+            hint = f"write it as {name.removesuffix('.py')}:{spec.partition(':')[2]}"
+            raise _broken(spec, f"there is no module {name}", hint) from None
         if exc.name is None or not (name == exc.name or name.startswith(f"{exc.name}.")):
             raise _not_imported(spec, name, exc) from None
         found = sorted({*(path.stem for path in Path.cwd().glob("*.py")), *_packages()})
@@ -152,7 +155,7 @@ def _not_imported(spec: str, name: str, exc: BaseException) -> TransformBroken:
 def _given(function: Callable[..., Any]) -> Found:
     name = name_of(function)
     if not callable(function):
-        raise _broken(name, f"it is {_a(function)}, which cannot be called", _FORM)
+        raise _broken(name, f"{_a(function)} is not a function", _FORM)
     module = sys.modules.get(_module_of(function))
     setup = None if module is None else _setup_of(module, function)
     return Found(name, _collected(function), setup, _is_async(function), _way(function, name))

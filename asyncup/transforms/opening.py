@@ -60,7 +60,7 @@ async def open_transform(
             raise TransformBroken(
                 "start transform",
                 found.name,
-                f"it is an async def, and those run on the event loop, not in a {executor}",
+                f"{found.name} is an async def, and those run on the event loop, not in a {executor}",
                 "leave --executor out, or write it as a plain def",
             )
         await _set_up(found)
@@ -79,7 +79,8 @@ async def open_transform(
         return stage
     await _set_up(found)
     if executor == "loop":
-        say(f"transform {found.name} runs on the event loop, as asked: nothing else goes on during a call")
+        unused = "" if workers is None else ", so --executor-workers has no use for a plain def"
+        say(f"transform {found.name} runs on the event loop, as asked: nothing else goes on during a call{unused}")
         return CalledOnLoop(found, layout.view(), timeout=timeout)
     if executor == "thread":
         say(f"transform {found.name} runs in up to {threads} threads, as asked")

@@ -29,7 +29,7 @@ def products(made: Any) -> Products:
     if isinstance(made, Upload | str | bytes | bytearray | memoryview):
         return (_product(made),)
     if isinstance(made, Mapping) or not isinstance(made, Iterable):
-        raise NotAllowed(f"it gave {_a(made)}, not {ALLOWED}{_why(made)}")
+        raise NotAllowed(f"the transform gave {_a(made)}, not {ALLOWED}{_why(made)}")
     return tuple(_product(one, within=made) for one in made)
 
 
@@ -39,16 +39,16 @@ def _product(made: Any, within: Any = None) -> bytes | Upload:
     if isinstance(made, str | bytes | bytearray | memoryview):
         return _bytes(made)
     if within is not None and isinstance(within, tuple) and hasattr(within, "_fields"):
-        raise NotAllowed(f"it gave {_a(within)}, not {ALLOWED}")
-    raise NotAllowed(f"it gave {_a(within)} with {_a(made)} in it, not {ALLOWED}{_why(made)}")
+        raise NotAllowed(f"the transform gave {_a(within)}, not {ALLOWED}")
+    raise NotAllowed(f"the transform gave {_a(within)} with {_a(made)} in it, not {ALLOWED}{_why(made)}")
 
 
 def _upload(made: Upload) -> Upload:
     key, body, headers = made
     if not isinstance(key, str):
-        raise NotAllowed(f"it gave an Upload whose key is {_a(key)}, not str")
+        raise NotAllowed(f"the transform gave an Upload whose key is {_a(key)}, not str")
     if isinstance(body, Streamed) or not isinstance(body, str | bytes | bytearray | memoryview):
-        raise NotAllowed(f"it gave an Upload whose body is {_a(body)}, not bytes or str")
+        raise NotAllowed(f"the transform gave an Upload whose body is {_a(body)}, not bytes or str")
     return Upload(str(key), _bytes(body), _headers(headers))
 
 
@@ -57,21 +57,24 @@ def _bytes(made: str | bytes | bytearray | memoryview) -> bytes:
         try:
             return made.encode()
         except UnicodeEncodeError as exc:
-            raise NotAllowed(f"it gave a str that UTF-8 cannot hold: {exc.reason}") from None
+            raise NotAllowed(f"the transform gave a str that UTF-8 cannot hold: {exc.reason}") from None
     return made if type(made) is bytes else bytes(made)
 
 
 def _headers(given: Any) -> Headers:
     if isinstance(given, str) or not isinstance(given, Mapping | Iterable):
-        raise NotAllowed(f"it gave an Upload whose headers are {_a(given)}, not a mapping or pairs")
+        raise NotAllowed(f"the transform gave an Upload whose headers are {_a(given)}, not a mapping or pairs")
     pairs: list[tuple[str, str]] = []
     for pair in given.items() if isinstance(given, Mapping) else given:
         try:
             name, value = pair
         except (TypeError, ValueError):
-            raise NotAllowed(f"it gave an Upload with the header {pair!r:.80}, not a pair of str") from None
+            raise NotAllowed(f"the transform gave an Upload with the header {pair!r:.80}, not a pair of str") from None
         if not isinstance(name, str) or not isinstance(value, str):
-            raise NotAllowed(f"it gave an Upload with the header {name!r:.80}: {value!r:.80}, not a pair of str")
+            cure = f"; write str({value!r:.40})" if isinstance(value, int | float) else ""
+            raise NotAllowed(
+                f"the transform gave an Upload with the header {name!r:.80}: {value!r:.80}, not a pair of str{cure}"
+            )
         pairs.append((str(name).lower(), str(value)))
     return tuple(pairs)
 

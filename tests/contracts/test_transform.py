@@ -59,7 +59,7 @@ async def test_what_may_be_given_arrives_as_plain_bytes_and_uploads(play: Transf
 async def test_anything_else_fails_its_row_by_the_name_of_its_type(play: Transform) -> None:
     made = told(await play.apply(rows("int", "dict", "list of int", "surrogate", "next")))
 
-    assert made[0].startswith("it gave an int, not bytes, str, an Upload, an iterable of those, or None")
+    assert made[0].startswith("the transform gave an int, not bytes, str, an Upload, an iterable of those, or None")
     assert "a dict, not" in made[1]
     assert "a list with an int in it" in made[2]
     assert "UTF-8" in made[3]

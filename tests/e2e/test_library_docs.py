@@ -66,6 +66,12 @@ def test_sync_and_a_sink_of_ones_own(database: Database, bucket: Bucket, monkeyp
     asyncio.run(names["main"]())
     assert bucket.objects() == {"1.pdf": b"one"}
 
+    code = block("transform=greeting").replace("s3://bucket", f"s3://{bucket.name}").replace("dsn=dsn", "dsn=dsn, limit=5")
+    code = code.replace('"people"', '"documents"').replace("row['name']", "row['content']")
+    exec(code, names)
+    asyncio.run(names["publish"]())
+    assert bucket.objects() == {"1.pdf": b"one", "1.txt": b"Hello one"}
+
     exec(block("client.upload_fileobj").replace('"bucket"', repr(bucket.name)), names)
 
     async def put(upload: Upload) -> None:
@@ -74,7 +80,7 @@ def test_sync_and_a_sink_of_ones_own(database: Database, bucket: Bucket, monkeyp
         await sink.close()
 
     asyncio.run(put(Upload("2.pdf", b"two")))
-    assert bucket.objects() == {"1.pdf": b"one", "2.pdf": b"two"}
+    assert bucket.objects() == {"1.pdf": b"one", "1.txt": b"Hello one", "2.pdf": b"two"}
 
 
 SETTINGS = """

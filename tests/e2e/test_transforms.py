@@ -166,3 +166,21 @@ def test_a_function_that_is_not_there_is_refused_with_what_is_meant(
     assert run.code == 2
     error = run.summary["error"]
     assert said in f"{error['message']} {error['hint']}"
+
+
+def test_a_third_ctrl_c_ends_a_run_whose_event_loop_a_function_holds(pages: Program, bucket: Bucket) -> None:
+    (pages.folder / "holding.py").write_text(
+        "import pathlib, time\ndef hang(row):\n    pathlib.Path('held').touch()\n    time.sleep(1000)\n"
+    )
+    program = pages.start(
+        "sync", "--table=pages", f"--to=s3://{bucket.name}/{{id}}", "--transform=holding:hang", "--executor=loop"
+    )
+    pages.interrupt(program, when=(pages.folder / "held").exists)
+    deadline = time.monotonic() + 20
+    while program.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        program.send_signal(signal.SIGINT)
+    run = pages.finish(program)
+    assert run.code == 130
+    assert "holds the event loop" in run.stderr

@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from asyncup.cli.commands import program
@@ -25,6 +26,8 @@ CREATE SCHEMA "We ird";
 CREATE TABLE "We ird"."docs" (a text, "B b" int, PRIMARY KEY (a, "B b"));
 CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id);
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (10);
+CREATE TABLE whole (id int PRIMARY KEY) PARTITION BY RANGE (id);
+CREATE TABLE whole_1 PARTITION OF whole FOR VALUES FROM (0) TO (10);
 CREATE TABLE nulls (id int UNIQUE);
 CREATE TABLE other (id int PRIMARY KEY);
 ANALYZE
@@ -50,17 +53,22 @@ def test_every_table_of_somebodys_own_is_found_with_its_key_or_the_reason_why_it
     database: Database,
 ) -> None:
     database.sql(TABLES)
-    database.sql("CREATE ROLE starter_reader LOGIN; GRANT SELECT ON docs, log, parts, nulls, seen TO starter_reader")
+    database.sql(
+        "CREATE ROLE starter_reader LOGIN; GRANT SELECT ON docs, log, parts, whole, nulls, seen TO starter_reader"
+    )
     try:
-        found = asyncio.run(look(database, "?options=-crole%3Dstarter_reader"))
+        with psycopg.connect(database.dsn) as other:
+            other.execute("LOCK TABLE parts_1")
+            found = asyncio.run(look(database, "?options=-crole%3Dstarter_reader"))
     finally:
         database.sql("DROP OWNED BY starter_reader; DROP ROLE starter_reader")
     usable = {
         one.table.name: (one.job, one.key, one.template, one.table.rows) for one in found.proposals if one.is_usable
     }
     refused = {one.table.name: one.reason.message for one in found.proposals if one.reason is not None}
-    assert usable == {"docs": ("docs", ("id",), "{id}.bin", 20), "parts": ("parts", ("id",), "{id}.json", 0)}
-    assert refused.keys() == {"log", "seen", "nulls", '"We ird".docs', "other"}
+    assert usable == {"docs": ("docs", ("id",), "{id}.bin", 20), "whole": ("whole", ("id",), "{id}.json", 0)}
+    assert refused.keys() == {"log", "seen", "nulls", "parts", '"We ird".docs', "other"}
+    assert refused["parts"] == "another session has it locked"
     assert refused["other"] == refused['"We ird".docs'] == "the role may not read it"
     assert "its rows cannot be told apart" in refused["log"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import fields
 from typing import Any
 
@@ -99,3 +101,21 @@ def test_a_command_that_is_interrupted_before_it_begins_has_its_own_json(
     assert main._close([command, "--output=json"], signum=2) == 130
     found = json.loads(capsys.readouterr().out)
     assert (found["status"], found["error"], "rows" in found) == ("interrupted", None, False)
+
+
+def test_a_second_ctrl_c_does_not_cut_short_what_is_said_after_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    def close(_: list[str], *, signum: int) -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        return 128 + signum
+
+    monkeypatch.setattr(main, "_command", interrupted)
+    monkeypatch.setattr(main, "_close", close)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert main.run(["sync"]) == 130
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

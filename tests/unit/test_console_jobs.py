@@ -140,8 +140,7 @@ def test_the_summary_has_a_line_for_each_job_and_ends_with_what_to_type() -> Non
         "  lost   aborted: 0 rows: 0 put, 0 skipped, 0 failed, 3.0s",
         "Next: mend the cause, then send the rows that failed again:",
         "  asyncup retry .asyncup/docs.jsonl --job docs",
-        "Next: run the jobs that are not complete again; they go on from their checkpoints.",
-        "  asyncup sync lost",
+        "Next: mend lost (see its error), then: asyncup sync lost",
     ]
     assert error_text(report)[0].startswith("error: lost: there is no table lost")
 

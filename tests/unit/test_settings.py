@@ -161,7 +161,9 @@ def test_what_is_secret_is_known_as_soon_as_it_is_met(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[jobs.docs]\ntabel = 1\n", ("asyncup.toml [jobs.docs] tabel", "no such key", "did you mean table?")),
+        ("[jobs.docs]\ntabel = 1\n", ("asyncup.toml [jobs.docs] tabel", "no key tabel", "did you mean table?")),
+        (JOB + "jobs = 3\n", ("[jobs.docs] jobs", "no key jobs", "--jobs is given on the command line")),
+        (JOB + "concurrency = true\n", ("[jobs.docs] concurrency", "not a whole number", 'or "auto"')),
         ("[defaults]\npage-sise = 1\n", ("asyncup.toml [defaults] page-sise", "did you mean page-size?")),
         ("[job.docs]\n", ("asyncup.toml job", "did you mean jobs?")),
         ("[other.docs]\ntable = 1\n" + JOB, ("asyncup.toml other", "there are: defaults, jobs")),
@@ -169,7 +171,7 @@ def test_what_is_secret_is_known_as_soon_as_it_is_met(folder: Path) -> None:
         (JOB + "where = 5\n", ("[jobs.docs] where", "a number is not a text")),
         (JOB + "restart = 'yes'\n", ("[jobs.docs] restart", "a text is not true or false")),
         (JOB + "limit = 1.5\n", ("[jobs.docs] limit", "a number is not a whole number")),
-        (JOB + "limit = true\n", ("[jobs.docs] limit", "true or false is not a text")),
+        (JOB + "limit = true\n", ("[jobs.docs] limit", "true or false is not a whole number")),
         (JOB + "metadata = { a = 1 }\n", ("[jobs.docs] metadata", "a table of texts")),
         (JOB + "key = [1]\n", ("[jobs.docs] key", "a list of texts")),
         (JOB + "page-size = 1\npage_size = 2\n", ("[jobs.docs] page_size", "there twice")),
@@ -188,7 +190,7 @@ def test_what_is_wrong_is_said_with_its_place_and_the_nearest_name(
 
 def test_a_pyproject_that_is_named_has_a_table_for_asyncup(folder: Path) -> None:
     (folder / "pyproject.toml").write_text('[tool.asyncup.jobs.docs]\ntabel = "x"\n')
-    with pytest.raises(UsageError, match="no such key") as caught:
+    with pytest.raises(UsageError, match="no key tabel") as caught:
         read_settings("pyproject.toml", folder)
     assert caught.value.subject == "pyproject.toml [tool.asyncup.jobs.docs] tabel"
     (folder / "pyproject.toml").write_text("[project]\n")

@@ -9,7 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from asyncup.errors import AsyncupError, ReadingBroken, ServerFault, SourceRefused, StatementTimedOut, Unreachable
+from asyncup.errors import (
+    CHECK_PASSWORD,
+    AsyncupError,
+    ReadingBroken,
+    ServerFault,
+    SourceRefused,
+    StatementTimedOut,
+    Unreachable,
+)
 from asyncup.names import parse_qualified, written
 
 #: The server ends connections, starts, stops or is full: on another connection, later.
@@ -136,7 +144,7 @@ def _conflict_advice(message: str) -> str | None:
 
 def _login_advice(state: str) -> str:
     if state == "28P01":
-        return "check the password in --dsn, PGPASSWORD or ~/.pgpass, or what --password-command prints"
+        return f"{CHECK_PASSWORD} --dsn, PGPASSWORD or ~/.pgpass, or what --password-command prints"
     return "check user, host and pg_hba.conf"
 
 
