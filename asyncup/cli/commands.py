@@ -22,7 +22,7 @@ from asyncup.version import __version__
 #: The variable by which a shell's completion asks.
 COMPLETES = "_ASYNCUP_COMPLETE"
 COMMANDS: Mapping[str, str] = {
-    "sync": "Copy the rows of a Postgres table or query to objects, one row one object.",
+    "sync": "Copy the rows of a Postgres table or query to objects: one row one object, or many in a pack.",
     "plan": "Show what a sync would do, and whether it would run: nothing is sent, and nothing is written.",
     "retry": "Send the rows of a dead-letter file again, as the database has them now.",
     "verify": "Compare the rows of a Postgres table or query with the objects that sync has made of them.",

@@ -1,7 +1,8 @@
 """Where a plain function runs, when that is ours to choose: its first calls are timed, and it is watched from then on.
 
-It only ever moves away from the event loop, and never back: from the loop, where only calls belong that are over at once,
-to threads, where those belong that wait, to processes, where those belong that keep a core busy.
+It is never called on the event loop, which a call that hangs would hold for ever: the first calls go through one thread, and
+what they say decides between more threads, for what waits or is over at once, and processes, for what keeps a core busy.
+From threads it may still move to processes, and never back.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from asyncup.errors import RowRefused, TransformBroken
 from asyncup.model import Products, Row
 from asyncup.protocols import Transform
 from asyncup.transforms.finding import Found
-from asyncup.transforms.onloop import HOLDS, CalledOnLoop
 from asyncup.transforms.pace import Spent, spelled
 from asyncup.transforms.processes import InProcesses
 from asyncup.transforms.record import Layout
@@ -76,15 +76,12 @@ class Auto:
         Raises:
             TransformBroken: the function can be called for no row.
         """
-        made: list[Products | RowRefused] = []
-        while True:
-            made += await self._stage.apply(rows[len(made) :])
-            if not isinstance(self._stage, InProcesses) and self._is_to_be_judged():
-                async with self._turn:
-                    if self._is_to_be_judged():  # nobody has done it meanwhile
-                        await self._judge()
-            if len(made) == len(rows):  # or the loop was held too long, and the others go elsewhere
-                return made
+        made = await self._stage.apply(rows)
+        if self._is_to_be_judged():
+            async with self._turn:
+                if self._is_to_be_judged():  # nobody has done it meanwhile
+                    await self._judge()
+        return made
 
     def _add(self, spent: Spent) -> None:
         if not self._first.calls:
@@ -98,8 +95,6 @@ class Auto:
         spent = self._spent
         if not self._judged:
             return spent.calls >= _CALLS or spent.wall >= _SECONDS or self._first.wall >= _LONG
-        if isinstance(self._stage, CalledOnLoop):
-            return spent.longest > HOLDS
         return self._can_be_sent and spent.calls >= _CALLS and spent.wall >= _SECONDS
 
     async def _judge(self) -> None:
@@ -108,18 +103,8 @@ class Auto:
         # Threads share one core for Python, processes have a core each, but as many as there are cores wait at a time. Where
         # other programs keep the cores busy, a call seems to wait too: hence a quarter, where there are few cores.
         burns = spent.cpu / max(1, spent.calls) > BURNS and spent.cpu * max(4, self._cores) > spent.wall
-        on_loop = isinstance(self._stage, CalledOnLoop)  # what of a call was spent on a core nobody knows there
         self._spent = Spent()
-        if burns and not on_loop and self._can_be_sent and await self._send(spent):
-            return
-        if isinstance(self._stage, InThreads) and self._judged:
-            return
-        is_quick = spent.longest <= HOLDS and spent.wall / max(1, spent.calls) <= BURNS
-        if not self._judged and is_quick:
-            stage: Transform = CalledOnLoop(
-                self._found, self._layout.view(), timeout=self._timeout, most=HOLDS, spent=self._add
-            )
-            self._move(stage, f"on the event loop: {spent}")
+        if (burns and self._can_be_sent and await self._send(spent)) or self._judged:
             return
         stage = InThreads(
             self._found,
@@ -129,8 +114,7 @@ class Auto:
             say=self._say,
             spent=self._add,
         )
-        held = "from now on " if self._judged else ""
-        self._move(stage, f"{held}in up to {self._most_threads} threads: {spent}")
+        self._move(stage, f"in up to {self._most_threads} threads: {spent}")
 
     async def _send(self, spent: Spent) -> bool:
         """Move to processes, if they can have the function; why not is said once."""

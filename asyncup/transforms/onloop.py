@@ -13,7 +13,7 @@ from asyncup.model import Products, Row
 from asyncup.transforms.calls import called, too_slow
 from asyncup.transforms.failures import Failure, failure, said
 from asyncup.transforms.finding import Found
-from asyncup.transforms.pace import Pace, Spent, spelled
+from asyncup.transforms.pace import Pace, spelled
 from asyncup.transforms.products import products
 from asyncup.transforms.record import View
 
@@ -111,7 +111,7 @@ class _Steps:
 
 
 class CalledOnLoop:
-    """A plain function, called right on the loop: only for those that are over at once."""
+    """A plain function, called right on the loop, where it was asked for: nothing else goes on during a call."""
 
     places = 1
 
@@ -121,14 +121,10 @@ class CalledOnLoop:
         view: View,
         *,
         timeout: float | None,
-        most: float = float("inf"),
-        spent: Callable[[Spent], None] = lambda _: None,
     ) -> None:
         self._found = found
         self._view = view
         self._timeout = timeout
-        self._most = most
-        self._spent = spent
         self._pace = Pace()
 
     @property
@@ -137,10 +133,9 @@ class CalledOnLoop:
         return self._pace.portion
 
     async def apply(self, rows: Sequence[Row]) -> list[Products | RowRefused]:
-        """What becomes of each row; others have a turn every 2 ms. A call of more than `most` seconds is the last."""
+        """What becomes of each row; others have a turn every 2 ms."""
         made: list[Products | RowRefused] = []
-        spent = Spent()
-        turn = perf_counter()
+        first = turn = perf_counter()
         for row in rows:
             begun = perf_counter()
             if begun - turn > _TURN:
@@ -148,14 +143,10 @@ class CalledOnLoop:
                 begun = turn = perf_counter()
             one = called(self._found.function, self._view, row, _FAILS)
             took = perf_counter() - begun
-            spent.add(Spent(1, took, took, took))
             if self._timeout is not None and took > self._timeout:
                 one = too_slow(self._timeout)
             made.append(one.error(self._found.name) if isinstance(one, Failure) else one)
-            if took > self._most:
-                break
-        self._pace.add(len(made), spent.wall)
-        self._spent(spent)
+        self._pace.add(len(made), perf_counter() - first)
         return made
 
     async def close(self) -> None:

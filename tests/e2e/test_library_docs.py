@@ -59,7 +59,7 @@ def test_sync_and_a_sink_of_ones_own(database: Database, bucket: Bucket, monkeyp
     database.sql("CREATE TABLE documents (id int PRIMARY KEY, content text); INSERT INTO documents VALUES (1, 'one')")
     for name, value in bucket.server.environment.items():
         monkeypatch.setenv(name, value)
-    code = block("asyncup.sync(table=").replace("s3://bucket", f"s3://{bucket.name}")
+    code = block('asyncup.sync(table="documents"').replace("s3://bucket", f"s3://{bucket.name}")
     code = code.replace("dsn=dsn", "dsn=dsn, limit=5")  # leaves no state
     names: dict[str, Any] = {"asyncup": library, "dsn": database.dsn}
     exec("async def main():\n" + "".join(f"    {line}\n" for line in code.splitlines()), names)

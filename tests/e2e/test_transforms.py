@@ -156,7 +156,7 @@ def test_ctrl_c_ends_a_run_whose_module_never_comes_back(pages: Program, where: 
         ("functions:pgae", "page"),
         ("funtcions:page", "functions"),
         ("functions", "module:function"),
-        ("functions:os", "cannot be called"),
+        ("functions:os", "not a function"),
     ],
 )
 def test_a_function_that_is_not_there_is_refused_with_what_is_meant(

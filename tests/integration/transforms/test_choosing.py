@@ -14,7 +14,6 @@ import pytest
 from asyncup.errors import TransformBroken
 from asyncup.protocols import Transform
 from asyncup.transforms import Record
-from asyncup.transforms.auto import Auto
 from asyncup.transforms.opening import open_transform
 from asyncup.transforms.threads import InThreads
 from tests.integration.transforms.functions import MARKS
@@ -49,7 +48,12 @@ async def test_awaited_calls_go_on_at_once_and_each_row_has_its_own_timeout() ->
         made = await asyncio.gather(*(transform.apply(rows(name)) for name in ("meet", "meet", "slow", "meet")))
         failed = told(await transform.apply(rows("slow", "raise", "cancel", "a")))
 
-    assert [told(part) for part in made] == [[(b"meet",)], [(b"meet",)], ["the transform took longer than 200 ms"], [(b"meet",)]]
+    assert [told(part) for part in made] == [
+        [(b"meet",)],
+        [(b"meet",)],
+        ["the transform took longer than 200 ms"],
+        [(b"meet",)],
+    ]
     assert failed == ["the transform took longer than 200 ms", "TypeError: no such thing", "CancelledError", (b"a",)]
 
 
@@ -158,9 +162,9 @@ async def test_rows_that_nobody_waits_for_any_more_are_not_begun() -> None:
 
 @pytest.mark.parametrize(
     ("name", "where"),
-    [("burn", "in 2 processes: "), ("wait", "in up to 6 threads: "), ("quick", "on the event loop: ")],
+    [("burn", "in 2 processes: "), ("wait", "in up to 6 threads: "), ("quick", "in up to 6 threads: ")],
 )
-async def test_what_burns_goes_to_processes_what_waits_to_threads_and_what_is_quick_to_the_loop(
+async def test_what_burns_goes_to_processes_what_waits_or_is_quick_to_threads(
     name: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transform, (why,) = await chosen(f"tests.integration.transforms.functions:{name}", where, monkeypatch)
@@ -173,31 +177,23 @@ async def test_what_burns_goes_to_processes_what_waits_to_threads_and_what_is_qu
     assert "a call" in why
 
 
-@pytest.mark.blocking
-async def test_a_function_that_holds_the_loop_once_never_runs_there_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    on_loop: list[bool] = []
-    here = threading.get_ident()
+async def test_a_quick_function_that_hangs_once_holds_nothing_but_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
 
     def f(row: Record) -> str:
-        on_loop.append(threading.get_ident() == here)
         if row["name"] == "slow":
-            time.sleep(0.02)
+            gate.wait(60)
         return "quick"
 
-    transform, said = await chosen(f, "on the event loop", monkeypatch)
+    monkeypatch.setattr("asyncup.transforms.opening.available_cores", lambda: 2)
+    transform = await open_transform(f, LAYOUT, timeout=0.2)
     try:
-        assert isinstance(transform, Auto)
-        begun = len(on_loop)
-        assert told(await transform.apply(rows("slow", "slow", "a"))) == [(b"quick",)] * 3
-        assert on_loop[begun:] == [True, False, False]
-        begun = len(on_loop)
         for _ in range(30):
-            await transform.apply(rows("a", "slow"))
+            await transform.apply(rows(*["a"] * transform.portion[0]))
+        assert told(await transform.apply(rows("slow", "a"))) == ["the transform took longer than 200 ms", (b"quick",)]
     finally:
+        gate.set()
         await transform.close()
-
-    assert not any(on_loop[begun:])
-    assert "runs from now on in up to " in said[-1]
 
 
 async def test_ctrl_c_is_no_matter_of_the_row_that_it_meets_on_the_loop() -> None:

@@ -68,7 +68,13 @@ async def test_a_row_that_takes_too_long_fails_at_once_even_in_c_and_its_process
     async with opened("play", executor="process", workers=1, timeout=0.3) as transform:
         made = told(await transform.apply(rows("a", "hang in C", "b", "hang", "c")))
 
-    assert made == [(b"a",), "the transform took longer than 300 ms", (b"b",), "the transform took longer than 300 ms", (b"c",)]
+    assert made == [
+        (b"a",),
+        "the transform took longer than 300 ms",
+        (b"b",),
+        "the transform took longer than 300 ms",
+        (b"c",),
+    ]
     for name in ("hang", "hang in C"):
         (pid,) = marks(name)
         assert not psutil.pid_exists(pid)
