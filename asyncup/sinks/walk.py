@@ -104,7 +104,7 @@ class DirectoryObjects:
 
 
 def _sizes(size: int, wanted: int) -> str:
-    return f"it has {size:,} bytes, and the row {wanted:,}"
+    return f"it has {size:,} bytes, and should have {wanted:,}"
 
 
 def _files(root: str, prefix: str) -> Iterator[Listed]:

@@ -66,7 +66,9 @@ def test_sync_and_a_sink_of_ones_own(database: Database, bucket: Bucket, monkeyp
     asyncio.run(names["main"]())
     assert bucket.objects() == {"1.pdf": b"one"}
 
-    code = block("transform=greeting").replace("s3://bucket", f"s3://{bucket.name}").replace("dsn=dsn", "dsn=dsn, limit=5")
+    code = (
+        block("transform=greeting").replace("s3://bucket", f"s3://{bucket.name}").replace("dsn=dsn", "dsn=dsn, limit=5")
+    )
     code = code.replace('"people"', '"documents"').replace("row['name']", "row['content']")
     exec(code, names)
     asyncio.run(names["publish"]())

@@ -57,6 +57,10 @@ async def test_jobs_that_would_share_a_checkpoint_or_a_file_are_refused(shop: di
         await asyncup.sync_all([{**shop, "table": "docs"}, {**shop, "table": "pages", "name": "docs"}])
     with pytest.raises(UsageError, match="would write their dead letters there"):
         await asyncup.sync_all([{**shop, "table": table, "dead_letters": "x"} for table in ("docs", "pages")])
+    with pytest.raises(UsageError, match="there are none"):
+        await asyncup.sync_all([])
+    with pytest.raises(UsageError, match="one mapping"):
+        await asyncup.sync_all({**shop, "table": "docs"})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="jobs do not share it"):
         await asyncup.sync_all([{**shop, "table": "docs"}], readers=2)
 

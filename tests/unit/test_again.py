@@ -67,6 +67,27 @@ def test_the_configuration_of_a_retry_is_that_of_the_job_with_what_is_given_over
     assert configuration(header(), "file", given) == replace(CONFIG, concurrency=3)
 
 
+@pytest.mark.parametrize(
+    "name", ["app:<lambda>", "app:f.<locals>.g", "__main__:page", "app:Maker()", "functools:partial()"]
+)
+def test_a_function_that_a_file_cannot_hold_is_said_to_be_one(name: str) -> None:
+    job = header(replace(CONFIG, transform=name), transform=name)
+    with pytest.raises(StateRefused, match="given from Python") as refused:
+        configuration(job, "file", {})
+    assert "restart=True" in (refused.value.hint or "")
+    with pytest.raises(StateRefused) as refused:
+        check_job(job, "file", {**FINGERPRINT, "transform": "app:page"})
+    assert "restart=True" in (refused.value.hint or "")
+
+
+def test_another_transform_than_the_jobs_is_refused_by_its_flag() -> None:
+    for before in ({"transform": "app:page"}, {}):
+        with pytest.raises(StateRefused) as refused:
+            check_job(header(**before), "file", {**FINGERPRINT, "transform": "app:other"})
+        assert "leave --transform out" in (refused.value.hint or "")
+    check_job(header(transform="app:page"), "file", {**FINGERPRINT, "transform": "app:page"})
+
+
 def test_a_retry_does_not_end_early_nor_write_where_the_first_run_did_and_keeps_the_whole_key() -> None:
     first = replace(CONFIG, limit=10, dead_letters="letters", restart=True, key=("id",))
     assert configuration(header(first), "file", {"dsn": CONFIG.dsn}) == CONFIG

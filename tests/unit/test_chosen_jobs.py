@@ -11,7 +11,7 @@ from asyncup.cli import sync
 from asyncup.cli.commands import program
 from asyncup.cli.jobs import Chosen, Stage, as_job, choose, options_of, typed
 from asyncup.commandline import command_line
-from asyncup.errors import UsageError
+from asyncup.errors import CHECK_PASSWORD, SourceRefused, UsageError
 
 FILE = """
 [defaults]
@@ -65,6 +65,28 @@ def test_a_flag_goes_over_the_environment_that_over_the_job_and_the_job_over_the
     monkeypatch.setenv("ASYNCUP_WHERE", "environment")
     assert where(monkeypatch, "--all") == ["environment", "environment"]
     assert where(monkeypatch, "docs", "--where=flag") == ["flag"]
+
+
+def test_the_nearer_one_of_what_gives_a_password_counts_and_a_wrong_one_is_said_to_be_the_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '[defaults]\nto = "null:"\ntable = "t"\npassword = "from the file"\n[jobs.docs]\npassword-command = "pass"\n[jobs.own]\n'
+    (folder / "asyncup.toml").write_text(text)
+    for arguments, password, command in (
+        (["docs"], None, "pass"),
+        (["own"], "from the file", None),
+        (["own", "--password-command=flag"], None, "flag"),
+    ):
+        (job,) = chosen(monkeypatch, *arguments)[0].jobs
+        assert (job.config.password, job.config.password_command) == (password, command)
+    error = SourceRefused("connect", "h", "no", f"{CHECK_PASSWORD} --dsn")
+    chosen(monkeypatch, "own")[0].jobs[0].explain(error)
+    assert error.hint == "check the password in asyncup.toml [defaults] password"
+
+
+def test_what_cannot_be_meant_of_jobs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="more than once"):
+        chosen(monkeypatch, "docs", "docs")
 
 
 def test_what_a_job_has_to_itself_is_its_own_and_what_jobs_share_is_said_by_the_defaults_or_a_flag(

@@ -102,3 +102,17 @@ def test_what_a_row_or_a_server_says_stays_within_its_line() -> None:
 
 def test_a_message_that_ends_like_a_sentence_goes_on_as_one() -> None:
     assert str(event_line(Waiting("connect t: not now.", 2.0, 3))).startswith("connect t: not now; trying again")
+
+
+def test_a_transforms_line_is_named_and_its_first_traceback_shown_where_it_is_asked_for() -> None:
+    text = (
+        'Traceback (most recent call last):\n  File "/app/pages.py", line 12, in page\n    1 / 0\nZeroDivisionError: x'
+    )
+    letter = DeadLetter(("7",), "k", "TransformFailed", "transform", "ZeroDivisionError: x", 1, "", text)
+    line = "row (7) failed: ZeroDivisionError: x (pages.py:12)"
+    assert event_line(RowFailed(letter)) == line
+    told = EventFilter(traces=True)
+    first = told.line(RowFailed(letter))
+    assert first is not None
+    assert first.split("\n")[:2] == [line, "  Traceback (most recent call last):"]
+    assert told.line(RowFailed(letter)) == line

@@ -14,7 +14,9 @@ from asyncup.flow.watermark import Watermark
 from asyncup.making.cutting import Cutter
 from asyncup.making.recipe import Packs
 from asyncup.model import Column, Row, RowShape, is_deferred
-from asyncup.recipes import Rows, check_increments
+from asyncup.planning.reckoning import groups_of
+from asyncup.planning.sampling import Sample
+from asyncup.recipes import Rows, check_increments, open_packing, small_packs
 from asyncup.render.template import parse_template
 
 SHAPE = RowShape(1, (Column("g", "text", "text"),))
@@ -90,6 +92,7 @@ def test_packs_are_the_same_whatever_pages_rows_come_in_and_whichever_pack_a_run
         ({"pack": "parquet", "transform": "a:b"}, "--pack"),
         ({"pack": "ndjson", "readers": 2}, "--readers"),
         ({"compress": "lz4"}, "--compress"),
+        ({"to": "file:///out/{id}.html", "compress": "gzip"}, "--compress"),
         ({"compress_level": 3}, "--compress-level"),
         ({"compress": "gzip", "compress_level": 10}, "--compress-level"),
         ({"executor": "process"}, "--executor"),
@@ -101,7 +104,7 @@ def test_packs_are_the_same_whatever_pages_rows_come_in_and_whichever_pack_a_run
 )
 def test_what_cannot_be_meant_is_refused_by_its_flag(options: dict[str, Any], flag: str) -> None:
     with pytest.raises(UsageError) as refused:
-        Config.of(table="t", to="null:", **options)
+        Config.of(**{"table": "t", "to": "null:", **options})
     assert refused.value.subject == flag
 
 
@@ -125,6 +128,41 @@ def test_packs_of_increments_are_refused_where_rows_read_twice_have_others_besid
     for column, template, key in (("id", "{id}", ("id",)), ("changed", "{changed}/{id}", ("id",))):
         with pytest.raises(UsageError, match="read twice"):
             increments(column, template, key)
+
+
+def test_members_have_names_that_no_other_row_of_their_pack_has() -> None:
+    rows = Rows(("id",), RowShape(1, TIMES), TIMES, None, unique_keys=(("id",), ("changed", "tx")))
+
+    def opened(member: str, **options: Any) -> None:
+        open_packing(Config.of(table="t", to="null:", pack="tar", pack_member=member, **options), rows)
+
+    opened("{id}.json")
+    opened("{changed}.json", pack_by="tx")
+    opened("{changed}.json", allow_collisions=True)
+    with pytest.raises(TemplateRefused, match="one name in a pack") as refused:
+        opened("{changed}.json")
+    assert (refused.value.subject, refused.value.hint) == ("--pack-member", "add {id}")
+
+
+def test_packs_of_hardly_any_rows_are_told_with_the_key_that_mends_them() -> None:
+    config = Config.of(table="t", to="null:", pack="ndjson", pack_by="g")
+    told = small_packs(config, ("id",), 1000, 1000)
+    assert told is not None
+    assert told.startswith(
+        "packs of 1 row on average, since g changes with nearly every row in the order of id: give --key g,id"
+    )
+    assert small_packs(config, ("id",), 1000, 100) is None
+    assert small_packs(config, ("g", "id"), 1000, 1000) is None
+    assert small_packs(Config.of(table="t", to="null:", pack="ndjson"), ("id",), 1000, 1000) is None
+
+
+def test_a_plan_counts_the_groups_of_its_sample() -> None:
+    def groups(values: str, rows: int, *, whole: bool = False) -> int:
+        return groups_of(Sample([(value, 1, b"") for value in values], None, whole, False, 0, 0.0), [0], rows)
+
+    assert groups("aabbb", 5, whole=True) == 2
+    assert groups("aaaabbbb", 1000) == 2
+    assert groups("abababab", 1000) == 1000
 
 
 def test_a_limit_that_is_given_is_the_only_one() -> None:

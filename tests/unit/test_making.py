@@ -20,7 +20,7 @@ from asyncup.packing.formats import open_packing
 from asyncup.packing.layout import Layout
 from asyncup.render.compression import compile_compression
 from asyncup.sinks.executor import ExecutorSink
-from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource
+from asyncup.testing import FaultySink, GatedSink, MemoryCheckpoints, MemorySink, MemorySource, publish
 from tests.unit.runs import FakeRun, bodies, key, until
 
 
@@ -473,3 +473,9 @@ def test_the_outcome_of_several_uploads_is_put_if_one_was() -> None:
         for outcome in outcomes:
             together.settle(outcome, 5 if outcome is Outcome.PUT else 0)
         assert (watermark.counts.put, watermark.counts.skipped) == (put, 1 - put)
+
+
+@pytest.mark.parametrize("rows", [[1], ["text"], [{"a": 1}]])
+async def test_what_is_published_in_a_test_is_bytes(rows: list[Any]) -> None:
+    with pytest.raises(TypeError, match="a row is bytes"):
+        await publish(rows, print)

@@ -209,6 +209,33 @@ def test_a_dry_run_that_ends_early_has_sent_nothing_whatever_it_counted() -> Non
     assert Report(replace(JOB, status=ABORTED, error=error), error).exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("places", "broken", "said"),
+    [
+        (["a.json", "b.json"], False, ["Next: run the jobs that are not complete again; they go on from their checkpoints.", "  asyncup sync"]),
+        (["a.json", None], False, ["Next: run the jobs that are not complete again; those with a checkpoint go on from it, the others begin anew.", "  asyncup sync"]),
+        ([None, None], False, ["Next: run the jobs that are not complete again; they begin anew.", "  asyncup sync"]),
+        (["a.json", None], True, ["Next: mend b (see its error), then: asyncup sync"]),
+    ],
+)  # fmt: skip
+def test_of_several_jobs_those_that_only_configuration_mends_are_to_be_mended_first(
+    places: list[str | None], broken: bool, said: list[str]
+) -> None:
+    jobs = [
+        replace(JOB, name=name, status=INTERRUPTED, checkpoint=place) for name, place in zip("ab", places, strict=True)
+    ]
+    if broken:
+        jobs[1] = replace(jobs[1], status=ABORTED, error=DestinationRefused("put", "o", "no such bucket"))
+    report = replace(Report.of(jobs, seconds=4.0, latency=Latency(), most=64, peak=0), again="asyncup sync")
+    assert summary_lines(report)[-len(said) :] == said
+
+
+def test_packs_are_counted_beside_their_rows() -> None:
+    assert lines(packs=4)[0] == "Complete: 1,023 rows in 4.0s: 1,000 put in 4 packs, 20 skipped, 3 failed"
+    assert Report(replace(JOB, packs=4)).to_json()["packs"] == 4
+    assert "packs" not in Report(JOB).to_json()
+
+
 def test_several_dry_runs_name_no_retry_and_no_checkpoint() -> None:
     jobs = [replace(DRY, name="docs", status=PARTIAL, dead_letters="x"), replace(DRY, name="pages", status=INTERRUPTED)]
     report = Report.of(jobs, seconds=4.0, latency=Latency(), most=64, peak=0, signal=2)

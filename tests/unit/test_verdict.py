@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from asyncup.compare.index import ObjectIndex
+from asyncup.compare.verifying import Differences
 from asyncup.console.verdict import SHOWN, verdict_lines
 from asyncup.errors import DestinationRefused, Unreachable
+from asyncup.model import DeadLetter
 from asyncup.report import Difference, Verdict
 
 REFUSED = DestinationRefused("list", "s3://bucket", "no")
@@ -51,6 +54,25 @@ def test_the_first_differences_are_shown_and_the_others_counted() -> None:
     assert lines[2] == "  missing   key 0 (row 0)"
     assert lines[-1] == "  and 10 more; --output json has the first 1,000"
     assert len(lines) == SHOWN + 2
+
+
+async def test_the_rows_of_a_pack_are_one_difference() -> None:
+    found = Differences(ObjectIndex(), packed=True)
+    letters = [
+        DeadLetter((str(row),), f"{row // 2}.ndjson", "ObjectDiffers", "verify", "other bytes", 1, "")
+        for row in range(3)
+    ]
+    await found.append(letters)
+    assert (found.different, [one.rows for one in found.first]) == (3, [2, 1])
+    assert found.first[0].to_json()["last_key"] == ["1"]
+    said = verdict_lines(
+        Verdict(complete=True, rows=9, skipped=1, skips=("a", "b"), different=3, differences=tuple(found.first))
+    )
+    assert said[1:] == [
+        "  1 row skipped (a or b), of which no object is expected",
+        "  different 0.ndjson (rows 0 to 1: 2 rows): other bytes",
+        "  different 1.ndjson (row 2): other bytes",
+    ]
 
 
 def test_nothing_is_said_beside_the_error_when_nothing_was_read() -> None:

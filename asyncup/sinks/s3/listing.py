@@ -300,7 +300,7 @@ async def _compared(stream: Any, read: Slices) -> Likeness | str:
 
 
 def _sizes(size: int, wanted: int) -> str:
-    return f"it has {size:,} bytes, and the row {wanted:,}"
+    return f"it has {size:,} bytes, and should have {wanted:,}"
 
 
 def _etags(etag: str | None, expected: str) -> str:
