@@ -125,6 +125,7 @@ def start_command(program: Path, folder: Path, port: int, access_key: str, secre
         f"--addr=127.0.0.1:{port}",
         f"--auth-key={access_key},{secret_key}",
         "--vfs-cache-mode=off",
+        "--dir-cache-time=1s",  # names of files that were on their way stay in it, and listings fail for them
         "--config=",
     ]
 
