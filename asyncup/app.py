@@ -28,6 +28,7 @@ from asyncup.making.recipe import Recipe
 from asyncup.model import STREAM_BYTES, Counts, Listed
 from asyncup.pipeline import Parts, Pipeline
 from asyncup.protocols import CheckpointStore, KeptLetters, Lease, Objects, Observer, Sink, Source
+from asyncup.recipes import Rows, check_increments, columns_of, headers_of, open_packing, open_recipe, small_packs
 from asyncup.render.contenttype import fallback_content_type
 from asyncup.render.headertemplates import HeaderTemplates
 from asyncup.render.renderer import Renderer
@@ -39,7 +40,6 @@ from asyncup.values import parse_shard
 if TYPE_CHECKING:
     from asyncup.compare.index import ObjectIndex
     from asyncup.packing.formats import RowPacking
-    from asyncup.recipes import Rows
     from asyncup.sources.connection.session import Session
     from asyncup.sources.postgres import Request
     from asyncup.state import StateRequest
@@ -113,8 +113,6 @@ class Job:
 
     async def run(self) -> JobReport:
         """Run the prepared job. Errors are reported, not raised; only cancellation is."""
-        from asyncup.recipes import small_packs
-
         config, tally = self._config, self._tally
         pipeline = Pipeline(
             Parts(
@@ -241,8 +239,6 @@ class Job:
         Raises:
             ConfigError: they cannot, as it was asked for.
         """
-        from asyncup.recipes import open_recipe
-
         config = self._config
         rows, packing = self._open_packing(destination, headers)
         shortens = packing is not None and config.limit is not None and not config.dry_run
@@ -271,8 +267,6 @@ class Job:
         Raises:
             ConfigError: rows cannot be rendered or packed as it was asked for.
         """
-        from asyncup.recipes import Rows, check_increments, headers_of, open_packing
-
         config, source = self._config, self._source
         rows = Rows(
             key=tuple(column.name for column in source.key.columns),
@@ -303,7 +297,6 @@ class Job:
         )
 
     async def _open_source(self, destination: Destination, headers: HeaderTemplates) -> None:
-        from asyncup.recipes import columns_of
         from asyncup.sources.postgres import PostgresSource
 
         asked_by = columns_of(self._config) | headers.columns() | dict.fromkeys(destination.template.names, "--to")
@@ -396,21 +389,14 @@ class Job:
         config, asked = self._config, limits_of(self._config, destination)
         widest = asked.concurrency or asked.most  # a share of that may grow
         if destination.kind == "s3":
-            from asyncup.sinks.s3 import S3Settings, S3Sink
+            from asyncup.sinks.s3 import S3Sink
+            from asyncup.state import Access
 
             grace = Grace(config.drain_timeout)
             self._interrupt.watch(grace.interrupted)
             sink = await S3Sink.open(
-                S3Settings(
-                    bucket=destination.place,
-                    endpoint_url=config.endpoint_url,
-                    region=config.region,
-                    profile=config.profile,
-                    addressing=config.addressing,
-                    ca_bundle=config.ca_bundle,
-                    no_sign_request=config.no_sign_request,
-                    connections=widest,
-                    attempt_timeout=config.attempt_timeout,
+                dataclasses.replace(
+                    Access.of(config).settings(destination.place, connections=widest),
                     storage_class=config.storage_class,
                     sse=config.sse,
                     sse_kms_key_id=config.sse_kms_key_id,

@@ -16,10 +16,10 @@ from asyncup.checkpoints.places import Entry
 from asyncup.commandline import command_line
 from asyncup.config import Config
 from asyncup.errors import AsyncupError, SourceRefused
-from asyncup.flow.retry import Retrier, RetryPolicy
+from asyncup.flow.retry import Retrier, RetryPolicy, sleep_on
 from asyncup.model import Checkpoint
 from asyncup.names import written
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, error_to_json
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, error_to_json, exit_code_of
 from asyncup.state import Access, list_state
 from asyncup.stateplace import parse_state
 from asyncup.values import OBJECT_OPTIONS, parse_shard
@@ -107,9 +107,7 @@ class Overview:
     @property
     def exit_code(self) -> int:
         """0 all was read · 1 a server cannot be reached · 2 only configuration mends it · 128 + signal."""
-        if self.signal is not None:
-            return 128 + self.signal
-        return 0 if self.error is None else 2 if self.error.needs_configuration else 1
+        return exit_code_of(self.error, self.signal)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--output json` prints; every field is there in every outcome."""
@@ -124,13 +122,8 @@ class Overview:
 
 async def overview(state: str, access: Access, on_waiting: Callable[[AsyncupError, int, float], None]) -> Overview:
     """Look at every job of a place of state. Errors are in the answer; a checkpoint that cannot be read hides no other."""
-
-    async def sleep(seconds: float) -> bool:
-        await asyncio.sleep(seconds)
-        return True
-
     try:
-        entries = await list_state(state, access, Retrier(RetryPolicy(), sleep, on_waiting))
+        entries = await list_state(state, access, Retrier(RetryPolicy(), sleep_on, on_waiting))
     except AsyncupError as exc:
         return Overview(state, error=exc)
     asking, standings = True, []
@@ -168,10 +161,7 @@ async def _left(checkpoint: Checkpoint, access: Access) -> int | None:
     from asyncup.sources.increments.mark import Mark
     from asyncup.sources.postgres import PostgresSource, Request
 
-    async def no_patience(_: float) -> bool:
-        return False
-
-    once = Retrier(RetryPolicy(max_attempts=1, elapsed=0, first_elapsed=0), no_patience, lambda *_: None)
+    once = Retrier.once()
     what = checkpoint.fingerprint
     query, key = what.get("query"), tuple(what.get("key") or ())
     request = Request(

@@ -282,7 +282,7 @@ class Verdict:
         if self.complete:
             return 0 if self.status == "same" else 4
         if self.error is not None:
-            return 2 if self.error.needs_configuration else 1
+            return exit_code_of(self.error, None)
         return 1 if self.signal is None else 128 + self.signal
 
     def to_json(self) -> dict[str, Any]:
@@ -298,6 +298,13 @@ class Verdict:
             "differences": [difference.to_json() for difference in self.differences],
             "error": None if self.error is None else error_to_json(self.error),
         }
+
+
+def exit_code_of(error: AsyncupError | None, signal: int | None) -> int:
+    """What a command that looks at things ends with: 0 · 1 a server is away · 2 only configuration mends it · 128 + signal."""
+    if signal is not None:
+        return 128 + signal
+    return 0 if error is None else 2 if error.needs_configuration else 1
 
 
 class Ending(Protocol):

@@ -33,6 +33,7 @@ from asyncup.resolved import fingerprint_difference
 from asyncup.stateplace import StatePlace, parse_state
 
 if TYPE_CHECKING:
+    from asyncup.sinks.s3 import S3Settings
     from asyncup.sinks.s3.documents import S3Documents
     from asyncup.sources.connection.statesession import StateSession
 
@@ -77,16 +78,11 @@ class Access:
         own = config.to.removeprefix("s3://").partition("/")[0] if config.to.startswith("s3://") else None
         return cls(**{name: getattr(config, name) for name in names}, own=own)
 
-    async def documents(self, bucket: str, prefix: str) -> S3Documents:
-        """A client for a bucket.
-
-        Raises:
-            DestinationRefused: endpoint or credentials cannot be had.
-        """
+    def settings(self, bucket: str, *, connections: int) -> S3Settings:
+        """How a bucket is reached; what objects in it are given is not among it."""
         from asyncup.sinks.s3 import S3Settings
-        from asyncup.sinks.s3.documents import S3Documents
 
-        settings = S3Settings(
+        return S3Settings(
             bucket=bucket,
             endpoint_url=self.endpoint_url,
             region=self.region,
@@ -95,8 +91,18 @@ class Access:
             ca_bundle=self.ca_bundle,
             no_sign_request=self.no_sign_request,
             attempt_timeout=self.attempt_timeout,
-            connections=4,
+            connections=connections,
         )
+
+    async def documents(self, bucket: str, prefix: str) -> S3Documents:
+        """A client for a bucket.
+
+        Raises:
+            DestinationRefused: endpoint or credentials cannot be had.
+        """
+        from asyncup.sinks.s3.documents import S3Documents
+
+        settings = self.settings(bucket, connections=4)
         if bucket == self.own:
             settings = dataclasses.replace(
                 settings,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asyncup.cli import sync
-from asyncup.cli.options import misspelt, parameters, shares
+from asyncup.cli.options import check_output, misspelt, parameters, shares
 from asyncup.config import Config
-from asyncup.errors import AsyncupError, UsageError
+from asyncup.errors import AsyncupError
 
 if TYPE_CHECKING:
     from asyncup.cli.resolving import Shown
@@ -64,8 +64,7 @@ def show(
     sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in options}
     typed = {name for name, source in sources.items() if source == "COMMANDLINE"}
     try:
-        if options["output"] not in ("text", "json"):
-            raise UsageError("read flags", "--output", f"{options['output']!r} is none of text, json")
+        check_output(options["output"])
         found = resolve(options, sync.given(options), typed, stage)
     except AsyncupError as exc:
         found = Shown(error=exc)

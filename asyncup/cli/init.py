@@ -15,7 +15,7 @@ import typer
 
 from asyncup.cli import sync
 from asyncup.cli.jobs import CONNECTIONS
-from asyncup.cli.options import misspelt, shares
+from asyncup.cli.options import check_output, misspelt, shares
 from asyncup.config import Config
 from asyncup.errors import AsyncupError, UsageError
 from asyncup.settings import FILE, key_of
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 HELP = """Looks at the tables of the database, their keys, sizes and large columns, and at the bucket, if one is given. On a \
 terminal it asks which tables are to be jobs, and where their objects go; elsewhere --table or --all, and --to-prefix, say it. \
-What is not chosen stands in the file as comments. No row is read, nothing is sent, and no password is written.
+What is not chosen stands in the file as comments. Of a few rows it asks how long their values are, and reads none of them; nothing \
+is sent, and no password is written.
 
 Exit codes: 0 the file is written; 1 a server cannot be reached; 2 only another configuration mends it; 130 and 143 \
 interrupted. Nothing is written but with 0."""
@@ -65,9 +66,9 @@ class Started:
     @property
     def exit_code(self) -> int:
         """0 written · 1 a server cannot be reached · 2 only configuration mends it · 128 + signal."""
-        if self.signal is not None:
-            return 128 + self.signal
-        return 0 if self.error is None else 2 if self.error.needs_configuration else 1
+        from asyncup.report import exit_code_of
+
+        return exit_code_of(self.error, self.signal)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `--output json` prints; every field is there in every outcome."""
@@ -167,8 +168,7 @@ def init(
             print(redact(f"waiting {seconds:.1f}s: {error}"), file=sys.stderr)
 
     try:
-        if options["output"] not in ("text", "json"):
-            raise UsageError("read flags", "--output", f"{options['output']!r} is none of text, json")
+        check_output(options["output"])
         started = _start(wanted, waiting, asks=not json and not quiet and _is_terminal())
     except AsyncupError as exc:
         from asyncup.cli.running import name_variable

@@ -11,8 +11,10 @@ from functools import cache
 from typing import Any, TypeVar
 
 from asyncup.config import Config
+from asyncup.errors import UsageError
 from asyncup.values import environment
 
+OUTPUTS = ("text", "json")
 Command = TypeVar("Command", bound=Callable[..., int])
 
 
@@ -30,6 +32,16 @@ def shares(owner: Callable[..., Any], names: Sequence[str]) -> Callable[[Command
         return command
 
     return share
+
+
+def check_output(value: str) -> None:
+    """Refuse what `--output` does not know.
+
+    Raises:
+        UsageError: it is that.
+    """
+    if value not in OUTPUTS:
+        raise UsageError("read flags", "--output", f"{value!r} is none of {', '.join(OUTPUTS)}")
 
 
 @cache

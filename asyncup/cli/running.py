@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from asyncup.cli.jobs import Stage
-from asyncup.cli.options import misspelt
+from asyncup.cli.options import OUTPUTS, misspelt
 from asyncup.errors import AsyncupError, UsageError
 from asyncup.values import environment, secrets_of
 
@@ -50,7 +50,7 @@ def present(
     stage, json = Stage(), output == "json"
     try:
         for option, value, allowed in (
-            ("--output", output, ("text", "json")),
+            ("--output", output, OUTPUTS),
             ("--progress", progress, PROGRESS),
             ("--log-format", log_format, LOG_FORMATS),
         ):

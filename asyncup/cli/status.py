@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from asyncup.cli import sync
 from asyncup.cli.jobs import CONNECTIONS, Stage, as_job, options_of, settings_of, typed
-from asyncup.cli.options import shares
+from asyncup.cli.options import check_output, shares
 from asyncup.cli.running import secrets
 from asyncup.commandline import command_line
 from asyncup.config import Config
-from asyncup.errors import AsyncupError, UsageError
+from asyncup.errors import AsyncupError
 
 if TYPE_CHECKING:
     from asyncup.console.text import Redactor
@@ -83,8 +83,7 @@ def _look(options: dict[str, Any], stage: Stage) -> Overview:
             print(redact(f"waiting {seconds:.1f}s: {error}"), file=sys.stderr)
 
     try:
-        if options["output"] not in ("text", "json"):
-            raise UsageError("read flags", "--output", f"{options['output']!r} is none of text, json")
+        check_output(options["output"])
         # validated as those of a job are, of which a table and a destination are the least
         known = options_of(options, given, stage, ("state", *CONNECTIONS))
         config = Config.of(**{**known, "table": "any", "to": "null:"})

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from asyncup.flow.ending import is_being_cancelled
 from asyncup.flow.pulling import puller
 from asyncup.flow.threads import Threads
 
@@ -300,8 +301,7 @@ async def _outcome(index: int, item: Any, func: Callable[[Any], Awaitable[Any]])
     except Exception as exc:  # noqa: BLE001 - any error is the item's
         return Mapped(index, item, None, _own(exc))
     except asyncio.CancelledError as exc:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_being_cancelled():
             raise
         stray = RuntimeError("the call was cancelled by something of its own")
         stray.__cause__ = exc

@@ -32,6 +32,12 @@ async def to_its_end(ending: Coroutine[Any, Any, R], name: str | None = None) ->
     return task.result()
 
 
+def is_being_cancelled() -> bool:
+    """Whether the task that runs is cancelled itself, and not only what it waits for, by something of that one's own."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 class Grace:
     """How long an ending may take: after the first signal what is left of the drain, after the second hardly anything.
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from asyncup.flow.ending import is_being_cancelled
 from asyncup.flow.threads import Threads
 
 #: What never blocks. Heirs of these may.
@@ -150,8 +151,7 @@ class _Async:
                     if close is not None:
                         await close()
         except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_being_cancelled():
                 raise
             error = RuntimeError("the iterable was cancelled by something of its own")
             error.__cause__ = exc

@@ -7,6 +7,7 @@ reached is bounded by time alone: seconds before it has ever answered, minutes a
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -52,6 +53,12 @@ class Interrupted(Exception):
     """The run is draining; what waited for another attempt is left unsettled."""
 
 
+async def sleep_on(seconds: float) -> bool:
+    """For a retrier that no drain interrupts."""
+    await asyncio.sleep(seconds)
+    return True
+
+
 class Retrier:
     """Tries calls against one server. `sleep(seconds)` returns False when the wait was cut short by a drain.
 
@@ -75,6 +82,11 @@ class Retrier:
         self._budget = budget
         #: Whether the server has ever answered: then it is given minutes to come back, not seconds.
         self.answered = False
+
+    @classmethod
+    def once(cls) -> Retrier:
+        """One that tries nothing again."""
+        return cls(RetryPolicy(max_attempts=1, elapsed=0, first_elapsed=0), sleep_on, lambda *_: None)
 
     async def run(self, call: Callable[[A], Awaitable[R]], argument: A, failed: AsyncupError | None = None) -> R:
         """Call until it succeeds or its error is final. `failed` is the error of an attempt that was made already.

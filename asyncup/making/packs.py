@@ -1,7 +1,7 @@
 """Packs that are being made, and sent when they are whole; a large one is sent while it is made.
 
 Rows leave the memory budget when they are in a pack. What a pack holds is bounded by itself: up to `STREAM_BYTES` before
-its upload begins, then a slice on its way and what the sink may hold of it (`Limits.held`).
+its upload begins, then a slice on its way and what the sink may hold of it (`held_by_packs`).
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class _OpenPack:
 
 
 class Packer:
-    """Makes packs of rows that come in order. `send` hands a parcel to the senders, whose weight `hold` takes from the budget.
+    """Makes packs of rows that come in order. `send` hands a parcel to the senders, whose weight is taken from the budget.
 
     `window` is how much of a pack that is sent while it is made the sink may hold, whose sender stands `aside` while it waits;
     `charge` is told how many bytes an upload of unknown size had.

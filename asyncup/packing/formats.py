@@ -12,13 +12,13 @@ from asyncup.packing.lines import open_csv, open_ndjson
 from asyncup.packing.tar import open_tar
 from asyncup.protocols import Pack
 
-FORMATS = ("ndjson", "csv", "tar", "parquet")
 _CONTENT_TYPES = {
     "ndjson": "application/x-ndjson",
     "csv": "text/csv; charset=utf-8",
     "tar": "application/x-tar",
     "parquet": "application/vnd.apache.parquet",
 }
+FORMATS = tuple(_CONTENT_TYPES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What there is to start with: the tables of a database, and a bucket. Nothing is changed, and no row is read."""
+"""What there is to start with: the tables of a database, and a bucket. Nothing is changed, and no value of a row is read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from asyncup.checkpoints.files import unwritable
 from asyncup.config import Config
 from asyncup.destinations import parse_destination
 from asyncup.errors import AsyncupError, DestinationRefused, SourceRefused, UsageError
-from asyncup.flow.retry import Retrier, RetryPolicy
+from asyncup.flow.retry import Retrier, RetryPolicy, sleep_on
 from asyncup.names import nearest
 from asyncup.sources.connection.login import Login
 from asyncup.sources.connection.session import Session
 from asyncup.sources.planner.survey import Server, look_at_server
 from asyncup.sources.tables import Table, list_tables, look_at_table
 from asyncup.starter.proposing import Proposal, job_name, propose
+from asyncup.state import Access
 
 #: The tables that are looked at, the largest first; of those behind them only the names are told.
 MOST_TABLES = 100
@@ -57,7 +58,9 @@ async def look_at_source(config: Config, wanted: Sequence[str], on_waiting: Wait
     Raises:
         AsyncupError: it cannot be reached, or refuses to list them.
     """
-    session = Session(Login.of(config.dsn, config.password, config.password_command), _retrier(on_waiting))
+    session = Session(
+        Login.of(config.dsn, config.password, config.password_command), Retrier(RetryPolicy(), sleep_on, on_waiting)
+    )
     try:
         server = await look_at_server(session)
         tables = await list_tables(session)
@@ -106,31 +109,12 @@ async def look_at_prefix(config: Config, prefix: str, on_waiting: Waiting) -> bo
 
 
 async def _look_at_bucket(config: Config, bucket: str, prefix: str, on_waiting: Waiting) -> bool:
-    from asyncup.sinks.s3 import S3Settings, S3Sink
+    from asyncup.sinks.s3 import S3Sink
 
-    settings = S3Settings(
-        bucket=bucket,
-        endpoint_url=config.endpoint_url,
-        region=config.region,
-        profile=config.profile,
-        addressing=config.addressing,
-        ca_bundle=config.ca_bundle,
-        no_sign_request=config.no_sign_request,
-        attempt_timeout=config.attempt_timeout,
-        connections=1,
-    )
-    retrier = _retrier(on_waiting)
-    sink = await S3Sink.open(settings)
+    retrier = Retrier(RetryPolicy(), sleep_on, on_waiting)
+    sink = await S3Sink.open(Access.of(config).settings(bucket, connections=1))
     try:
         await retrier.run(lambda _: sink.check(), None)
         return await sink.objects(retrier).first(prefix.removesuffix("object")) is not None
     finally:
         await sink.close()
-
-
-def _retrier(on_waiting: Waiting) -> Retrier:
-    async def sleep(seconds: float) -> bool:
-        await asyncio.sleep(seconds)
-        return True
-
-    return Retrier(RetryPolicy(), sleep, on_waiting)

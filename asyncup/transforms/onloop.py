@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from asyncup.errors import RowRefused
+from asyncup.flow.ending import is_being_cancelled
 from asyncup.model import Products, Row
 from asyncup.transforms.calls import called, too_slow
 from asyncup.transforms.failures import Failure, failure, said
@@ -62,8 +63,7 @@ class AwaitedOnLoop:
                 return too_slow(self._timeout or 0).error(name)
             return failure(exc).error(name)
         except asyncio.CancelledError as exc:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_being_cancelled():
                 raise
             return Failure(said(exc), "something that it waited for was cancelled").error(name)
         finally:

@@ -23,8 +23,6 @@ from asyncup.transforms.threads import InThreads
 
 T = TypeVar("T")
 
-#: Where a function may run.
-EXECUTORS = ("auto", "loop", "thread", "process")
 #: Calls of an `async def` that go on at once.
 _AWAITED = 64
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from asyncup.errors import DestinationRefused
 from asyncup.flow.ending import Grace
-from asyncup.flow.retry import Retrier, RetryPolicy
+from asyncup.flow.retry import Retrier
 from asyncup.model import Receipt, Streamed, Upload
 from asyncup.sinks.s3.client import ControlClient, open_client
 from asyncup.sinks.s3.compatible import CompatibleLane
@@ -41,7 +41,7 @@ class S3Sink:
         self._settings = settings
         self._part_bytes = settings.part_bytes
         self._control = control
-        self._retrier = retrier or _one_attempt()
+        self._retrier = retrier or Retrier.once()
         self._grace = grace or Grace()
         self._say = control.clock.say = say
         self._lane: WireLane | CompatibleLane | None = None
@@ -174,10 +174,3 @@ class S3Sink:
                 self._say(f"uploads go through botocore's client, which is slower: {why}")
         compatible = UnsentCompatible if isinstance(control, UnsentClient) else CompatibleLane
         return compatible(settings, control, integrity), integrity.algorithm
-
-
-def _one_attempt() -> Retrier:
-    async def sleep(_: float) -> bool:
-        return False
-
-    return Retrier(RetryPolicy(max_attempts=1, elapsed=0, first_elapsed=0), sleep, lambda *_: None)
