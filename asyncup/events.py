@@ -5,10 +5,10 @@ No event is made per row: numbers travel in `Progress`, a few times a second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncup.model import Counts, DeadLetter
-from asyncup.report import Report
+from asyncup.report import Latency, Report
 from asyncup.resolved import Plan
 
 
@@ -24,7 +24,8 @@ class Progress:
     """Where a run stands, a few times a second. `seconds` since reading began; `memory` in bytes held.
 
     `limit` requests may be in flight, for the `reason` given. `lag` is by how many seconds the event loop was late at worst
-    since the event before.
+    since the event before. `latency` is that of the attempts which were acknowledged in the last seconds, `latencies` are
+    all of the run: bounds in seconds, and how many are between each and the one before.
     """
 
     counts: Counts
@@ -37,6 +38,8 @@ class Progress:
     memory: int
     reason: str = ""
     lag: float = 0.0
+    latency: Latency = field(default_factory=Latency)
+    latencies: tuple[tuple[float, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ from asyncup.model import (
     timestamp,
 )
 from asyncup.protocols import CheckpointStore, DeadLetterStore, Lease, Observer, Renderer, Sink, Source
+from asyncup.report import Latency
 
 #: Seconds between two progress events, and between two saved checkpoints.
 PROGRESS_SECONDS = 0.25
@@ -738,6 +739,8 @@ class Pipeline:
                 self.budget.used,
                 self.gate.level.reason,
                 self.lag.take_recent(),
+                Latency.of(tally.recent_latency()),
+                tally.latency.spread(),
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -19,6 +20,12 @@ _WORST_FIRST = (ABORTED, INTERRUPTED, PARTIAL)
 SUMMARY_VERSION = 1
 
 
+class Percentiles(Protocol):
+    """Durations that were recorded."""
+
+    def percentile(self, share: float) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Percentiles of acknowledged attempts, in milliseconds."""
@@ -26,6 +33,11 @@ class Latency:
     p50: float = 0.0
     p95: float = 0.0
     p99: float = 0.0
+
+    @classmethod
+    def of(cls, seconds: Percentiles) -> Latency:
+        """Those of durations in seconds."""
+        return cls(*(round(seconds.percentile(share) * 1000, 3) for share in (0.5, 0.95, 0.99)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,7 @@ class JobReport:
     was told to start over.
     `skips` are the reasons for which rows may be skipped, `packs` those that were put, None where rows are not packed.
     A `dry_run` has sent nothing: `put` are those that would have been, in so many `requests` as PUTs are paid, where known.
+    `latencies` are the bounds in seconds of the acknowledged attempts, and how many are between each and the one before.
     A retry says in `retried` whose rows it sent, and in `gone` how many of those were not in the database any more.
     """
 
@@ -76,6 +89,7 @@ class JobReport:
     dry_run: bool = False
     requests: int = 0
     packs: int | None = None
+    latencies: tuple[tuple[float, int], ...] = ()
 
     @property
     def total(self) -> int:
@@ -117,6 +131,9 @@ class Report:
     ) -> Report:
         """Several jobs, in `seconds` altogether, with `peak` of `most` in flight together."""
         errors = [job.error for job in jobs if job.error is not None]
+        latencies: Counter[float] = Counter()
+        for job in jobs:
+            latencies.update(dict(job.latencies))
         total = JobReport(
             name="",
             status=next((status for status in _WORST_FIRST if any(job.status == status for job in jobs)), COMPLETE),
@@ -126,6 +143,7 @@ class Report:
             throttled=sum(job.throttled for job in jobs),
             seconds=seconds,
             latency=latency,
+            latencies=tuple(sorted(latencies.items())),
             lag=Lag(max((job.lag.p99 for job in jobs), default=0.0), max((job.lag.max for job in jobs), default=0.0)),
             limit=min(most, sum(job.limit for job in jobs)),
             peak=peak,

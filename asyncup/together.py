@@ -149,7 +149,7 @@ class _Team:
         return Report.of(
             jobs,
             seconds=time.perf_counter() - begun,
-            latency=Latency(*(round(latencies.percentile(share) * 1000, 3) for share in (0.5, 0.95, 0.99))),
+            latency=Latency.of(latencies),
             most=self._sharing.bounds.in_flight,
             peak=0
             if all(config.dry_run for config in self._configs)

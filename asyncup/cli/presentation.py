@@ -6,14 +6,15 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from asyncup.console.plain import PlainView
 from asyncup.console.preflight import preflight_lines
 from asyncup.console.summary import error_text, errors_of, gone_line, json_summary, summary_lines
 from asyncup.console.text import Redactor, shown
 from asyncup.console.verdict import verdict_lines
+from asyncup.errors import UsageError
 from asyncup.events import Event
 from asyncup.preflight import Preflight
 from asyncup.report import Report, Several, Verdict
@@ -34,6 +35,44 @@ class View(Protocol):
     def on_event(self, event: Event) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Addition(View, Protocol):
+    """What is made of a run beside what its terminal shows: a report, annotations, metrics."""
+
+    def finish(self, outcome: Outcome, exit_code: int) -> None:
+        """Make it, once everything is known; called once, and not where the command line was wrong.
+
+        Raises:
+            AsyncupError: it cannot be written.
+        """
+
+
+class Views:
+    """Several observers as one."""
+
+    def __init__(self, views: Sequence[View]) -> None:
+        self._views = views
+
+    def on_event(self, event: Event) -> None:
+        for view in self._views:
+            view.on_event(event)
+
+    def close(self) -> None:
+        for view in self._views:
+            view.close()
+
+
+def additions(values: Mapping[str, Any]) -> list[Addition]:
+    """What the options of a command ask for beside a view.
+
+    Raises:
+        UsageError: one of them is wrong, or cannot be made.
+    """
+    added: list[Addition] = []
+    if values.get("ci") or values.get("report") or values.get("metrics"):
+        raise UsageError("read flags", "--ci", "is not there yet", "leave it out")
+    return added
 
 
 def open_view(

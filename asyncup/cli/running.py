@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -21,7 +21,7 @@ from asyncup.errors import AsyncupError, UsageError
 from asyncup.values import environment, secrets_of
 
 if TYPE_CHECKING:
-    from asyncup.cli.presentation import Outcome, View
+    from asyncup.cli.presentation import Addition, Outcome, View
     from asyncup.console.logged import LogLines
     from asyncup.console.text import Redactor
     from asyncup.flow.interrupt import Interrupt
@@ -32,7 +32,7 @@ Run: TypeAlias = "Callable[[View, Interrupt], Awaitable[Outcome]]"
 #: Seconds for which an event loop that hears of no signal may be busy with something that ends.
 HELD_SECONDS = 0.5
 #: The options that say how a run is presented; no job has them.
-PRESENTATION = ("output", "progress", "verbose", "quiet", "log_format")
+PRESENTATION = ("output", "progress", "verbose", "quiet", "log_format", "ci", "report", "metrics")
 
 
 def present(
@@ -42,24 +42,19 @@ def present(
 
     No output holds a secret of its connections. `failed` makes the report of a command line that is wrong, where it is another one than a run's.
     """
-    from asyncup.cli.presentation import LOG_FORMATS, PROGRESS, close, open_view
+    from asyncup.cli.presentation import Views, additions, close, open_view
     from asyncup.console.text import Redactor
     from asyncup.report import Report
 
-    output, progress, verbosity, quiet, log_format = (values[name] for name in PRESENTATION)
+    output, progress, verbosity, quiet, log_format = (values[name] for name in PRESENTATION[:5])
     stage, json = Stage(), output == "json"
     try:
-        for option, value, allowed in (
-            ("--output", output, OUTPUTS),
-            ("--progress", progress, PROGRESS),
-            ("--log-format", log_format, LOG_FORMATS),
-        ):
-            if value not in allowed:
-                raise UsageError("read flags", option, f"{value!r} is none of {', '.join(allowed)}")
+        _check_presentation(output, progress, log_format)
         strange = [] if quiet else misspelt({*values, "deep", "config"})
         for line in strange if log_format == "text" else []:
             print(line, file=sys.stderr)
         run = prepare(stage)
+        added = additions(values)
     except AsyncupError as exc:
         name_variable(exc)
         wrong = Report(error=exc, dry_run=bool(values.get("dry_run"))) if failed is None else failed(exc)
@@ -77,7 +72,8 @@ def present(
         printed = Printed(log)
         for line in strange:
             log.write("warning", "notice", None, {"message": line.removeprefix("warning: ")})
-    view = open_view(progress, redact, quiet=quiet, labels=stage.labels, log=log, traces=verbosity > 0)
+    shown = open_view(progress, redact, quiet=quiet, labels=stage.labels, log=log, traces=verbosity > 0)
+    view = Views([shown, *added]) if added else shown
     # stdout is for what a run comes to, whatever a user's function prints
     elsewhere: Any = printed or sys.stderr
     try:
@@ -88,7 +84,42 @@ def present(
         if printed is not None:
             printed.close()
     name_variable(report.error)
-    return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity, log=log)
+    is_made = _finish(added, report, redact, log)
+    return close(report, json=json, redact=redact, quiet=quiet, verbosity=verbosity, log=log) or int(not is_made)
+
+
+def _check_presentation(output: str, progress: str, log_format: str) -> None:
+    """Refuse values that are none.
+
+    Raises:
+        UsageError: one is that.
+    """
+    from asyncup.cli.presentation import LOG_FORMATS, PROGRESS
+
+    for option, value, allowed in (
+        ("--output", output, OUTPUTS),
+        ("--progress", progress, PROGRESS),
+        ("--log-format", log_format, LOG_FORMATS),
+    ):
+        if value not in allowed:
+            raise UsageError("read flags", option, f"{value!r} is none of {', '.join(allowed)}")
+
+
+def _finish(added: Sequence[Addition], report: Outcome, redact: Redactor, log: LogLines | None) -> bool:
+    """Make what is made beside the last words; whether all of it could be."""
+    from asyncup.console.text import error_lines
+
+    is_made = True
+    for addition in added:
+        try:
+            addition.finish(report, report.exit_code)
+        except AsyncupError as exc:
+            is_made = False
+            if log is not None:
+                log.error(exc)  # noqa: TRY400 - a line of ours, not a record of a logger
+            else:
+                print(*(redact(line) for line in error_lines(exc)), sep="\n", file=sys.stderr)
+    return is_made
 
 
 def _log(log_format: str, redact: Redactor) -> LogLines | None:

@@ -556,6 +556,39 @@ def sync(
             rich_help_panel=RUN,
         ),
     ] = "text",
+    ci: Annotated[
+        bool | None,
+        typer.Option(
+            "--ci/--no-ci",
+            help="A step of a pipeline: plain lines, annotations, a step summary, outputs. Default: where CI is set.",
+            envvar="ASYNCUP_CI",
+            show_envvar=False,
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            help="Write what happened to a file that any browser opens: tables, curves, failures, configuration.",
+            metavar="FILE.html",
+            envvar="ASYNCUP_REPORT",
+            show_envvar=False,
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve metrics for Prometheus at /metrics while it runs, and /healthz.",
+            metavar="[HOST]:PORT",
+            envvar="ASYNCUP_METRICS",
+            show_envvar=False,
+            show_default=False,
+            rich_help_panel=RUN,
+        ),
+    ] = None,
     verbose: Annotated[
         int,
         typer.Option(

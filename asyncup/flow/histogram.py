@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from operator import add, mul
+from operator import add, mul, sub
 
 _PER_OCTAVE = 16
 _OCTAVES = 40  # from one microsecond to twelve days
+#: Buckets that are shown as one: four in an octave, each 19 % above the one before.
+_SHOWN = 4
 #: Where each bucket ends, in seconds. To look a value up takes less than to compute its logarithm.
 _ENDS = [2 ** (bucket / _PER_OCTAVE) / 1e6 for bucket in range(1, _PER_OCTAVE * _OCTAVES)]
 #: What a duration in a bucket is taken for.
@@ -26,6 +28,24 @@ class Histogram:
     def add(self, other: Histogram) -> None:
         """Take in what another has recorded."""
         self._buckets = list(map(add, self._buckets, other._buckets))
+
+    def copy(self) -> Histogram:
+        """One that goes on from here by itself."""
+        other = Histogram()
+        other.add(self)
+        return other
+
+    def since(self, before: Histogram) -> Histogram:
+        """What was recorded after the copy `before` was made."""
+        other = Histogram()
+        other._buckets = list(map(sub, self._buckets, before._buckets))
+        return other
+
+    def spread(self) -> tuple[tuple[float, int], ...]:
+        """How many durations are up to so many seconds and above the bound before; bounds without any are left out."""
+        ends = [*_ENDS[_SHOWN - 1 :: _SHOWN], float("inf")]
+        sums = (sum(self._buckets[first : first + _SHOWN]) for first in range(0, len(self._buckets), _SHOWN))
+        return tuple((end, count) for end, count in zip(ends, sums, strict=True) if count)
 
     @property
     def count(self) -> int:

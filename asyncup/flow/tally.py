@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from asyncup.errors import AsyncupError, Throttled
 from asyncup.flow.histogram import Histogram
+
+#: Looks at the latencies that a recent one goes back.
+_LOOKS = 8
 
 
 class Tally:
@@ -15,6 +20,13 @@ class Tally:
         self.throttled = 0
         #: Seconds of the attempts that were acknowledged.
         self.latency = Histogram()
+        self._looks: deque[Histogram] = deque([Histogram()], maxlen=_LOOKS)
+
+    def recent_latency(self) -> Histogram:
+        """What was acknowledged since eight calls ago: whoever shows progress calls four times a second."""
+        recent = self.latency.since(self._looks[0])
+        self._looks.append(self.latency.copy())
+        return recent
 
     def retry(self, error: AsyncupError) -> None:
         """Take down `error`, which is to be followed by one more try. That counts among `retries` when it is sent."""
