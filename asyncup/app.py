@@ -40,6 +40,7 @@ from asyncup.values import parse_shard
 if TYPE_CHECKING:
     from asyncup.compare.index import ObjectIndex
     from asyncup.packing.formats import RowPacking
+    from asyncup.sinks.s3 import S3Settings
     from asyncup.sources.connection.session import Session
     from asyncup.sources.postgres import Request
     from asyncup.state import StateRequest
@@ -82,7 +83,9 @@ class Job:
         self._priced = False
         budget = RetryBudget(lambda: self._tally.attempts - self._tally.retries)
         self._sending = Retrier(self._policy, interrupt.sleep, self._on_retry, budget=budget)
-        self._sending_parts = Retrier(self._policy, interrupt.sleep, self._on_part_retry, budget=budget)
+        self._sending_parts = Retrier(
+            self._policy, interrupt.sleep, self._on_part_retry, budget=budget, on_success=self._tally.part
+        )
         self.plan: Plan
 
     @property
@@ -392,23 +395,11 @@ class Job:
         widest = asked.concurrency or asked.most  # a share of that may grow
         if destination.kind == "s3":
             from asyncup.sinks.s3 import S3Sink
-            from asyncup.state import Access
 
             grace = Grace(config.drain_timeout)
             self._interrupt.watch(grace.interrupted)
             sink = await S3Sink.open(
-                dataclasses.replace(
-                    Access.of(config).settings(destination.place, connections=widest),
-                    storage_class=config.storage_class,
-                    sse=config.sse,
-                    sse_kms_key_id=config.sse_kms_key_id,
-                    acl=config.acl,
-                    request_payer=config.request_payer,
-                    expected_bucket_owner=config.expected_bucket_owner,
-                    checksum=config.checksum,
-                    s3_client=config.s3_client,
-                    verify_etag=not config.no_verify_etag,
-                ),
+                self._bucket_settings(destination.place, widest),
                 self._sending_parts,
                 lambda text: self._observer.on_event(Notice(text)),
                 grace,
@@ -454,6 +445,24 @@ class Job:
         checking = Retrier(self._policy, self._interrupt.sleep, self._on_waiting)
         await checking.run(lambda _: self._sink.check(), None)
         self._sending.answered = self._sending_parts.answered = True
+
+    def _bucket_settings(self, bucket: str, connections: int) -> S3Settings:
+        """How the bucket is reached, and what objects in it are given."""
+        from asyncup.state import Access
+
+        config = self._config
+        return dataclasses.replace(
+            Access.of(config).settings(bucket, connections=connections),
+            storage_class=config.storage_class,
+            sse=config.sse,
+            sse_kms_key_id=config.sse_kms_key_id,
+            acl=config.acl,
+            request_payer=config.request_payer,
+            expected_bucket_owner=config.expected_bucket_owner,
+            checksum=config.checksum,
+            s3_client=config.s3_client,
+            verify_etag=not config.no_verify_etag,
+        )
 
     def _spare_existing(self, objects: Objects, honours: bool | None) -> None:
         """Put `--if-exists` around the sink. `honours`: whether the destination is known to refuse a replacement."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from asyncup.model import STREAM_BYTES, Headers
 
@@ -18,6 +18,7 @@ SECONDS_PER_BYTE = 1.0 / MIB
 class S3Settings:
     """How to reach S3, and what every object is given; None leaves the choice to botocore, the provider or the bucket.
 
+    `keys` are an access key and its secret for a server of our own, in place of those that botocore finds.
     `attempt_timeout` in seconds; `connections` is the most that botocore's lane opens;
     bodies from `part_bytes` on go in parts of this size.
     """
@@ -41,6 +42,7 @@ class S3Settings:
     checksum: str | None = None
     verify_etag: bool = True
     part_bytes: int = PART_BYTES
+    keys: tuple[str, str] | None = field(default=None, repr=False)
 
     def patience(self, size: int) -> float:
         """How many seconds an attempt with a body of `size` bytes may take."""
