@@ -155,6 +155,30 @@ def resolve(values: Mapping[str, Any], given: Mapping[str, Any], typed: Collecti
     return Shown(settings.path, tuple(_job(name, settings, said, stage) for name in chosen))
 
 
+def resolve_some(
+    name: str | None,
+    values: Mapping[str, Any],
+    given: Mapping[str, Any],
+    typed: Collection[str],
+    among: Collection[str],
+) -> Shown:
+    """What is given, and what a job of the file, or its defaults where `name` is None, have of the options `among`.
+
+    Raises:
+        UsageError: the file is wrong, or there is no such job.
+    """
+    settings, said = settings_of(values), _Given(given, typed)
+    (job,) = settings.named([name]) if name else (None,)
+    shown = settings.resolve(job, given, _Shown(), [], among)
+    known = {
+        entry.name: _known(entry.name, entry.default, shown, said)
+        for entry in fields(Config)
+        if entry.name in among or entry.name in given
+    }
+    table = (DEFAULTS,) if job is None else (JOBS, job)
+    return Shown(settings.path, (ShownJob(job, table, known),))
+
+
 def _job(name: str | None, settings: Settings, given: _Given, stage: Stage) -> ShownJob:
     error: AsyncupError | None = None
     shown = settings.resolve(name, given.values, _Shown(), [])
@@ -201,7 +225,7 @@ def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
     return redact(value) if isinstance(value, str) else value
 
 
-def _without_password(dsn: str) -> str:
+def without_password(dsn: str) -> str:
     """A connection string with its password hidden where it stands, however short it is."""
     for secret in sorted(secrets_of(dsn), key=len, reverse=True):
         for before in ("=", "='", "= ", "= '", ":"):
@@ -214,7 +238,7 @@ def _value(option: str, value: Any) -> Any:
     if option == "password":
         return HIDDEN
     if option == "dsn":
-        return _without_password(str(value))
+        return without_password(str(value))
     if option == "password_command":
         return f"{str(value).split()[0]} …" if str(value).split() else ""
     try:
