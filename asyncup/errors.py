@@ -31,6 +31,8 @@ class AsyncupError(Exception):
         message: what went wrong, one sentence.
         hint: what to do about it, or None.
         attempts: how often it was tried before this error was final.
+        request_id, host_id: what S3 calls the request that it refused, `x-amz-request-id` and `x-amz-id-2`, which AWS support
+            asks for; None where there is none.
     """
 
     disposition: Disposition = Disposition.ABORT
@@ -42,6 +44,8 @@ class AsyncupError(Exception):
     needs_configuration: bool = False
     #: False where the attempt ended before anything was sent: what was to be sent could not be read
     was_sent: bool = True
+    request_id: str | None = None
+    host_id: str | None = None
 
     def __init__(self, op: str, subject: str, message: str, hint: str | None = None) -> None:
         super().__init__(message)

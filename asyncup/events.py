@@ -25,7 +25,8 @@ class Progress:
 
     `limit` requests may be in flight, for the `reason` given. `lag` is by how many seconds the event loop was late at worst
     since the event before. `latency` is that of the attempts which were acknowledged in the last seconds, `latencies` are
-    all of the run: bounds in seconds, and how many are between each and the one before.
+    all of the run: bounds in seconds, and how many are between each and the one before. `parts` are the requests of objects in
+    parts that were acknowledged. The checkpoint was `saved` so many seconds ago, None where this run has not saved it yet.
     """
 
     counts: Counts
@@ -40,6 +41,8 @@ class Progress:
     lag: float = 0.0
     latency: Latency = field(default_factory=Latency)
     latencies: tuple[tuple[float, int], ...] = ()
+    parts: int = 0
+    saved: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,13 @@ class Waiting:
     message: str
     seconds: float
     attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """What a command does that has no progress of rows, as people say it: `measuring …`."""
+
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,47 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class JobState:
+    """One job in a `LiveState`: what is known of it.
+
+    `phase` is preparing, running, draining or finished. Rates are those of the last seconds. `since_settled`: seconds since a
+    row was settled, or since reading began.
+    """
+
+    name: str
+    phase: str
+    plan: Plan | None = None
+    progress: Progress | None = None
+    objects_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    since_settled: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Tasks of one kind: how many, and how many of them wait in which place of our code."""
+
+    name: str
+    count: int
+    places: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """Somebody asked, with a signal, where everything stands. `seconds` since the command began.
+
+    `threads` by name, and how many of each. `stacks` are those of all threads, where something holds the event loop.
+    """
+
+    phase: str
+    seconds: float
+    jobs: tuple[JobState, ...] = ()
+    tasks: tuple[Alike, ...] = ()
+    threads: tuple[tuple[str, int], ...] = ()
+    stacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OfJob:
     """An event of one job, where there are several. `label` is its name."""
 
@@ -97,4 +148,4 @@ class OfJob:
     event: Event
 
 
-Event = Planned | Progress | Waiting | Listing | RowFailed | Notice | Draining | Finished | OfJob
+Event = Planned | Progress | Busy | Waiting | Listing | RowFailed | Notice | Draining | Finished | LiveState | OfJob

@@ -226,6 +226,9 @@ class DeadLetter:
     at: str
     #: that of the user's function, where it was one that failed
     traceback: str | None = None
+    #: what S3 calls the request that it refused, for AWS support
+    request_id: str | None = None
+    host_id: str | None = None
 
 
 class Outcome(IntEnum):

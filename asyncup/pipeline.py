@@ -179,6 +179,7 @@ class Pipeline:
         self._deadline: asyncio.TimerHandle | None = None  # of a drain
         self._saved = reaches
         self.saved = parts.checkpoint.has_begun  # whether there is a checkpoint to go on from
+        self._saved_at: float | None = None
         self._saving: asyncio.Task[None] | None = None
         self._failed = 0
         self._is_aborted = False
@@ -661,7 +662,8 @@ class Pipeline:
     async def _fail(self, row: Row, ticket: AnyTicket, object_key: str | None, error: AsyncupError) -> None:
         key, traceback = tuple(row[: self._keys]), error.traceback if isinstance(error, TransformFailed) else None
         letter = DeadLetter(
-            key, object_key, error.type, error.op, error.message, error.attempts, timestamp(), traceback
+            *(key, object_key, error.type, error.op, error.message, error.attempts, timestamp(), traceback),
+            *(error.request_id, error.host_id),
         )
         for each in ticket.fail(letter):
             self._failed += 1
@@ -714,7 +716,7 @@ class Pipeline:
         checkpoint = replace(checkpoint, counts=counts, finished=finished, saved=timestamp())
         if store is not None and (finished or (reaches != self._saved and checkpoint.has_begun)):
             await store.save(checkpoint)
-            self._saved, self.saved = reaches, True
+            self._saved, self.saved, self._saved_at = reaches, True, time.perf_counter()
         elif self._parts.lease is not None and not final:
             await self._parts.lease.keep()
         if final and (rest := watermark.open_letters()):
@@ -741,6 +743,8 @@ class Pipeline:
                 self.lag.take_recent(),
                 Latency.of(tally.recent_latency()),
                 tally.latency.spread(),
+                tally.parts,
+                None if self._saved_at is None else time.perf_counter() - self._saved_at,
             )
         )
 

@@ -306,7 +306,7 @@ async def _hold_folder(request: StateRequest) -> _Held:
         taken = await asyncio.to_thread(folder.lock, name)
         request.closers.append(lambda: asyncio.to_thread(folder.unlock, name, taken))
 
-    await to_its_end(lock())
+    await to_its_end(lock(), "asyncup-lock")
     return _Held(FileCheckpoints(folder.file(name, ".json")), letters_file=folder.file(name, ".dead-letters.jsonl"))
 
 
@@ -457,7 +457,7 @@ async def _open_file(letters: DeadLetterFile, checkpoint: Checkpoint, closers: C
         await asyncio.to_thread(letters.open, keep=checkpoint.letters)
         closers.append(lambda: asyncio.to_thread(letters.close))
 
-    await to_its_end(open_letters())
+    await to_its_end(open_letters(), "asyncup-open-letters")
     return letters
 
 

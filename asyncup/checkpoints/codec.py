@@ -77,6 +77,8 @@ def letter_line(letter: DeadLetter, *, ascii_only: bool = False) -> bytes:
     }
     if letter.traceback is not None:
         value["traceback"] = letter.traceback
+    if letter.request_id is not None:
+        value |= {"request_id": letter.request_id, "host_id": letter.host_id}
     return json.dumps(value, ensure_ascii=ascii_only).encode() + b"\n"
 
 

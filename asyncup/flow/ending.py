@@ -13,7 +13,7 @@ R = TypeVar("R")
 _LEAST_SECONDS = 0.1
 
 
-async def to_its_end(ending: Coroutine[Any, Any, R], name: str | None = None) -> R:
+async def to_its_end(ending: Coroutine[Any, Any, R], name: str) -> R:
     """The result of what has a deadline of its own. Whoever waits for it is cancelled only after it, not instead of it.
 
     `name` is that of its task.

@@ -73,6 +73,7 @@ class Retrier:
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
         budget: RetryBudget | None = None,
+        on_success: Callable[[], object] = lambda: None,
     ) -> None:
         self._policy = policy
         self._sleep = sleep
@@ -80,6 +81,7 @@ class Retrier:
         self._clock = clock
         self._dice = dice
         self._budget = budget
+        self._on_success = on_success
         #: Whether the server has ever answered: then it is given minutes to come back, not seconds.
         self.answered = False
 
@@ -124,6 +126,7 @@ class Retrier:
                 self.answered = True
                 if first_failure is not None and self._budget is not None:
                     self._budget.give_back()
+                self._on_success()
                 return result
             if not await self._sleep(delay) or not await self._granted(first_failure + self._policy.elapsed):
                 raise Interrupted

@@ -18,6 +18,8 @@ class Tally:
         self.attempts = 0
         self.retries = 0
         self.throttled = 0
+        #: Requests of objects in parts that were acknowledged: such an object is one attempt, which may take an hour.
+        self.parts = 0
         #: Seconds of the attempts that were acknowledged.
         self.latency = Histogram()
         self._looks: deque[Histogram] = deque([Histogram()], maxlen=_LOOKS)
@@ -27,6 +29,10 @@ class Tally:
         recent = self.latency.since(self._looks[0])
         self._looks.append(self.latency.copy())
         return recent
+
+    def part(self) -> None:
+        """One more request of an object in parts was acknowledged."""
+        self.parts += 1
 
     def retry(self, error: AsyncupError) -> None:
         """Take down `error`, which is to be followed by one more try. That counts among `retries` when it is sent."""

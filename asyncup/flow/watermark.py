@@ -14,7 +14,7 @@ from dataclasses import replace
 from asyncup.model import Counts, DeadLetter, Key, Outcome
 
 #: The most rows that one ticket may stand for: a resumed run sends at most this many settled rows again.
-TICKET_ROWS = 500
+TICKET_ROWS = 100
 #: The same where a user's function has to be called again for each of them.
 TRANSFORMED_ROWS = 20
 #: The bytes of bodies that a ticket stands for, unless its only row has more: large rows are not sent again by the dozen.

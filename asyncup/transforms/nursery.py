@@ -150,7 +150,7 @@ def _threads() -> int:
 
 def _ignore_signals() -> None:
     """What others send is the parent's business. A handler, and not `SIG_IGN`: programs that the function starts do not inherit it."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, lambda *_: None)
         signal.siginterrupt(number, False)
 

@@ -134,7 +134,7 @@ class InProcesses:
         for _ in self._threads:
             self._waiting.put(None)
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.shield(asyncio.to_thread(self._end))
+            await asyncio.shield(asyncio.create_task(asyncio.to_thread(self._end), name="asyncup-end-processes"))
 
     def _end(self) -> None:
         with contextlib.suppress(IndexError):

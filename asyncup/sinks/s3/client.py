@@ -31,6 +31,7 @@ from asyncup.sinks.s3.clock import ServerClock
 from asyncup.sinks.s3.errors import EXPIRED, SKEWED, from_botocore
 from asyncup.sinks.s3.finding import Turn, find_again, in_a_thread, not_in_time, open_session
 from asyncup.sinks.s3.providers import AWS, provider_of
+from asyncup.sinks.s3.requestlog import RequestLog
 from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.signing import Credentials
 
@@ -56,6 +57,7 @@ class ControlClient:
         self.clock.govern(client.meta.events)
         self._profile = profile
         self._patience = patience
+        self.told: RequestLog | None = None
         self._refused: Credentials | None = None
         self._renewing = Turn()
 
@@ -82,6 +84,10 @@ class ControlClient:
                 self._refused = used
             elif code in SKEWED:
                 self.clock.learn(exc.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date"))
+            raise
+        except Exception as exc:
+            if self.told is not None:
+                self.told.unanswered(exc)
             raise
 
     async def head_bucket(self, settings: S3Settings) -> None:
@@ -195,8 +201,15 @@ async def open_client(settings: S3Settings) -> ControlClient:
             connector_args={"keepalive_timeout": 4},
             http_session_cls=_PlainSession,
         )
+        access_key, secret_key = settings.keys or (None, None)
         context = session.create_client(
-            "s3", region_name=region, endpoint_url=settings.endpoint_url, verify=authorities, config=config
+            "s3",
+            region_name=region,
+            endpoint_url=settings.endpoint_url,
+            verify=authorities,
+            config=config,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
         )
         # credentials and service descriptions are read from files here, and programs are run: all that in a thread, on
         # a loop of its own; the client makes its connections with the first request, on the loop of the caller
@@ -226,7 +239,11 @@ async def open_client(settings: S3Settings) -> ControlClient:
         await stack.aclose()
         raise DestinationRefused("connect", place, "the endpoint has a user name", "leave it out of --endpoint-url")
     client.meta.events.unregister("before-call.s3", handlers.add_expect_header)
-    return ControlClient(client, settings.profile, stack, authorities, settings.attempt_timeout)
+    control = ControlClient(client, settings.profile, stack, authorities, settings.attempt_timeout)
+    control.told = RequestLog.open(settings.bucket)
+    if control.told is not None:
+        control.told.watch(client.meta.events)
+    return control
 
 
 def _session(settings: S3Settings) -> tuple[AioSession, str, str]:

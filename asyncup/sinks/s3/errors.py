@@ -81,8 +81,8 @@ ELSEWHERE = frozenset(
     }
 )
 RUN = {
-    "NoSuchBucket": "check the bucket's name in --to, and --endpoint-url and --region",
-    "InvalidBucketName": "check the bucket's name in --to",
+    "NoSuchBucket": "check the bucket's name, and --endpoint-url and --region",
+    "InvalidBucketName": "check the bucket's name",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that it comes from",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, or the profile that it comes from",
     "InvalidToken": "check AWS_SESSION_TOKEN, or the profile that it comes from",
@@ -249,6 +249,7 @@ def _from_client_error(exc: boto.ClientError, op: str, subject: str, *, accepted
         accepted=accepted,
         retry_after=seconds_to_wait(headers.get("retry-after"), headers.get("date")),
     )
+    mapped.request_id, mapped.host_id = metadata.get("RequestId"), metadata.get("HostId")
     if exc.operation_name in _OPERATIONS or mapped.disposition is Disposition.RETRY:
         return mapped
     return DestinationRefused("find credentials", subject, str(exc), "check the role and the --profile it comes from")

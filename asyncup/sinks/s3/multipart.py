@@ -162,7 +162,9 @@ class Multipart:
         given = arguments(self._settings.object_headers(), headers)
         if self._algorithm is not None:
             given["ChecksumAlgorithm"] = self._algorithm.upper()
-        creating = asyncio.create_task(self._call("create_multipart_upload", upload.key, 0, **given))
+        creating = asyncio.create_task(
+            self._call("create_multipart_upload", upload.key, 0, **given), name="asyncup-create-multipart"
+        )
         try:
             answer = await asyncio.shield(creating)
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,10 +40,19 @@ class Origin:
 
 
 class Pool:
-    """Connections to an origin. `patience`: seconds for a connection to be made, and the shortest time for an exchange."""
+    """Connections to an origin. `patience`: seconds for a connection to be made, and the shortest time for an exchange.
 
-    def __init__(self, origin: Origin, patience: float) -> None:
+    `kind` makes a connection of whom to tell when it is lost.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        patience: float,
+        kind: Callable[[Callable[[Connection], None]], Connection] = Connection,
+    ) -> None:
         self._origin = origin
+        self._kind = kind
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._open: set[Connection] = set()
@@ -102,7 +111,7 @@ class Pool:
     async def _open_one(self, **where: Any) -> Connection:
         origin = self._origin
         name = origin.host if origin.tls is not None else None
-        connection = Connection(self._lost)
+        connection = self._kind(self._lost)
         try:
             await self._loop.create_connection(lambda: connection, ssl=origin.tls, server_hostname=name, **where)
         except BaseException:

@@ -21,10 +21,14 @@ from asyncup.sinks.s3.integrity import Integrity
 from asyncup.sinks.s3.listing import S3Objects
 from asyncup.sinks.s3.multipart import Multipart
 from asyncup.sinks.s3.providers import provider_of
+from asyncup.sinks.s3.removal import Removal
 from asyncup.sinks.s3.resolve import Route, WireUnfit, open_wire, route
 from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.unsent import UnsentClient, UnsentCompatible, UnsentWire
 from asyncup.sinks.s3.wire import WireLane
+
+#: What `asyncup init` writes where nobody named a bucket.
+_PLACEHOLDER = "BUCKET"
 
 
 class S3Sink:
@@ -107,6 +111,10 @@ class S3Sink:
         """What the bucket holds, asked through this sink's client; `retrier` tries the pages of a listing again."""
         return S3Objects(self._settings, self._control, retrier)
 
+    def removal(self, retrier: Retrier) -> Removal:
+        """What removes objects of the bucket, asked through this sink's client; `retrier` tries each request again."""
+        return Removal(self._settings, self._control, retrier)
+
     async def check(self) -> None:
         """See `Sink.check`. A refusal to list proves nothing about writing, so only a missing bucket is final."""
         settings, subject = self._settings, f"s3://{self._settings.bucket}"
@@ -119,7 +127,9 @@ class S3Sink:
                     "check bucket",
                     subject,
                     f"there is no bucket {settings.bucket} at {self._control.endpoint_url}",
-                    "check the bucket's name in --to, and --endpoint-url and --region",
+                    "asyncup makes none: check the bucket's name, and --endpoint-url and --region"
+                    if settings.bucket != _PLACEHOLDER
+                    else f"write your bucket's name in place of {_PLACEHOLDER}",
                 ) from exc
             if status not in (400, 401, 403, 405):
                 raise from_botocore(exc, "check bucket", subject) from exc

@@ -23,6 +23,7 @@ from asyncup.sinks.s3.finding import Turn
 from asyncup.sinks.s3.framing import Framer, Place
 from asyncup.sinks.s3.integrity import THREAD_BYTES, Integrity, Seal
 from asyncup.sinks.s3.pool import Origin, Pool
+from asyncup.sinks.s3.requestlog import HOST_ID, REQUEST_ID, RequestLog
 from asyncup.sinks.s3.settings import S3Settings
 from asyncup.sinks.s3.signing import Credentials, Signer, encode_path, encode_query
 
@@ -76,7 +77,8 @@ class WireLane:
         self._signer: Signer | None = None
         self._framer = self._new_framer()
         self._base = location.place.base
-        self._pools = [Pool(location.origin, settings.attempt_timeout)]
+        self._log = RequestLog.open(settings.bucket)
+        self._pools = [self._new_pool(location)]
         self._clock = asyncio.get_running_loop().time
         self._patience = settings.patience
         #: Whether the destination has taken an object; from then on a refusal is the row's.
@@ -196,7 +198,7 @@ class WireLane:
         if status < 300 and not code:
             why = "" if answer.whole else ": it is too long, or came before all of the object was sent"
             return ConnectionLost(op, key, f"the answer does not say that the object is stored{why}")
-        return from_status(
+        error = from_status(
             status if status >= 300 else 500,  # S3 may say 200 first and then that it failed
             code,
             _text(_MESSAGE, answer),
@@ -205,6 +207,8 @@ class WireLane:
             accepted=self.accepted,
             retry_after=seconds_to_wait(answer.header(b"retry-after"), answer.header(b"date")),
         )
+        error.request_id, error.host_id = answer.header(REQUEST_ID), answer.header(HOST_ID)
+        return error
 
     async def _connect(self, pool: Pool, op: str, key: str) -> Connection:
         try:
@@ -275,8 +279,12 @@ class WireLane:
         self._has_moved = False
         if location != self._location:
             self._pools[-1].retire()
-            self._pools.append(Pool(location.origin, self._settings.attempt_timeout))
+            self._pools.append(self._new_pool(location))
             self._location, self._base, self._signer = location, location.place.base, None
+
+    def _new_pool(self, location: Location) -> Pool:
+        kind = Connection if self._log is None else self._log.connections(location.place)
+        return Pool(location.origin, self._settings.attempt_timeout, kind)
 
     def _new_framer(self) -> Framer:
         settings = self._settings
