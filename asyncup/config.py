@@ -208,7 +208,11 @@ class Config:
 
     def _validate(self) -> None:
         if self.table is None and self.query is None:
-            raise usage("table", "nothing to read", "name a table with --table, or give a query with --query and --key")
+            raise usage(
+                "table",
+                "nothing to read",
+                "name a table with --table, or give a query with --query and --key; asyncup init writes a first asyncup.toml",
+            )
         if self.table is not None and self.query is not None:
             raise usage("query", "cannot be combined with --table", "give one of them")
         if self.query is not None and not self.query.strip():

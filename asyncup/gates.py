@@ -36,7 +36,7 @@ def _missed(config: Config, job: JobReport) -> GateMissed | None:
     return GateMissed(
         "measure rate",
         job.name,
-        f"{rate:,.1f} {job.counted} a second, fewer than the {config.min_rate:,g} of --min-rate",
+        f"{rate:,.1f} {job.counted} a second, fewer than the {config.min_rate:,.12g} of --min-rate",
         "every row is settled; the summary says what was in flight, and why no more was",
     )
 

@@ -107,8 +107,9 @@ class JobReport:
 class Report:
     """A whole run. `job` is None when it ended before a job was resolved; `signal` is the one that interrupted it.
 
-    Where several jobs ran, they are in `jobs`, and `job` is the sum of them; `again` is the command for those that are not
-    complete. `dry_run` is for one that ended before there was a job.
+    Where several jobs ran, they are in `jobs`, and `job` is the sum of them. `dry_run` is for one that ended before there was a
+    job. Commands to type next, where they are known: `again` goes on, with the jobs that are not complete, `check` compares what
+    was sent with the rows; `left_out` are the flags with a secret that neither has.
     """
 
     job: JobReport | None = None
@@ -117,6 +118,8 @@ class Report:
     jobs: tuple[JobReport, ...] = ()
     again: str | None = None
     dry_run: bool = False
+    check: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -270,7 +273,9 @@ class Verdict:
     """What `verify` found. `complete` when everything was compared.
 
     `by_size` objects could be compared by their size alone; of `skipped` rows, for one of the reasons in `skips`, no object
-    is expected; `limited` when only some rows were read, and so no extra object was looked for.
+    is expected; `limited` when only some rows were read, and so no extra object was looked for. Commands to type next, where they are
+    known: `mend` makes every object as its row is, `again` compares once more; `left_out` are the flags with a secret that neither
+    has.
     """
 
     complete: bool = False
@@ -287,6 +292,9 @@ class Verdict:
     seconds: float = 0.0
     error: AsyncupError | None = None
     signal: int | None = None
+    mend: str | None = None
+    again: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:

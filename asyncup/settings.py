@@ -36,9 +36,18 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: Variables whose values no output may hold, by their names.
 _SECRET = re.compile(r"(?i)pass|pwd|secret|token|credential")
 #: What only a command has.
-_OF_A_COMMAND = frozenset(
-    ("jobs", "all", "fail-fast", "config", "output", "progress", "log-format", "verbose", "quiet", "deep", "ci")
-)
+_OF_A_COMMAND = frozenset(("jobs", "all", "fail-fast", "config", "deep", "junit"))
+#: How a command is presented, whatever its jobs, and which kind of value says it. It stands in `[defaults]`.
+PRESENTATION: Mapping[str, type] = {
+    "output": str,
+    "progress": str,
+    "log_format": str,
+    "ci": bool,
+    "report": str,
+    "metrics": str,
+    "verbose": int,
+    "quiet": bool,
+}
 #: What gives a password, each in its own way.
 _PASSWORDS = ("password", "password_command")
 #: Options that hold a path, whole.
@@ -63,6 +72,7 @@ class Settings:
         is_found: whether nobody named it.
         defaults: what holds for every job.
         jobs: each job's own.
+        presentation: how commands are presented.
     """
 
     path: str | None = None
@@ -70,6 +80,22 @@ class Settings:
     is_found: bool = False
     defaults: Mapping[str, Setting] = field(default_factory=dict)
     jobs: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
+    presentation: Mapping[str, Setting] = field(default_factory=dict)
+
+    def presented(self, given: Collection[str], environment: Mapping[str, str], secrets: list[str]) -> dict[str, Any]:
+        """How commands are presented, but for what is `given` otherwise. Secrets that are met are added to `secrets`.
+
+        Raises:
+            UsageError: a variable is not set.
+        """
+        found = {
+            option: _interpolated(setting, setting.value, environment, secrets)
+            for option, setting in self.presentation.items()
+            if option not in given
+        }
+        if found.get("report"):
+            found["report"] = _from_here(self.folder / Path(found["report"]).expanduser())
+        return found
 
     def named(self, names: Iterable[str]) -> tuple[str, ...]:
         """The jobs of these names, each once.
@@ -151,7 +177,8 @@ def read_settings(named: str | None, folder: Path | None) -> Settings:
             raise UsageError(_OP, shown, "there is no table [tool.asyncup]", "write [tool.asyncup.jobs.NAME] there")
         content = tool["asyncup"]
     _check_keys(content, (DEFAULTS, JOBS), shown, prefix.rstrip("."))
-    defaults = _options(content.get(DEFAULTS, {}), shown, prefix + DEFAULTS)
+    presentation, others = _presentation(content.get(DEFAULTS, {}), shown, prefix + DEFAULTS)
+    defaults = _options(others, shown, prefix + DEFAULTS)
     jobs = content.get(JOBS, {})
     _check_table(jobs, shown, prefix + JOBS)
     return Settings(
@@ -160,6 +187,7 @@ def read_settings(named: str | None, folder: Path | None) -> Settings:
         not named,
         defaults,
         {name: _options(table, shown, f"{prefix}{JOBS}.{name}") for name, table in jobs.items()},
+        presentation,
     )
 
 
@@ -208,6 +236,24 @@ def _content(path: Path, shown: str) -> dict[str, Any]:
         ) from None
 
 
+def _presentation(table: Any, shown: str, name: str) -> tuple[dict[str, Setting], dict[str, Any]]:
+    """What of `[defaults]` says how commands are presented, and the rest of it."""
+    _check_table(table, shown, name)
+    found: dict[str, Setting] = {}
+    others = {}
+    for key, value in table.items():
+        option, origin = key.replace("-", "_"), f"{shown} [{name}] {key}"
+        kind = PRESENTATION.get(option)
+        if kind is None:
+            others[key] = value
+        elif type(value) is not kind:
+            wanted = {bool: "true or false", int: "a whole number", str: "a text"}[kind]
+            raise UsageError(_OP, origin, f"{_kind(value)} is not {wanted}")
+        else:
+            found[option] = Setting(value, origin)
+    return found, others
+
+
 def _options(table: Any, shown: str, name: str) -> dict[str, Setting]:
     """The options of one table, by their names in `Config`."""
     _check_table(table, shown, name)
@@ -247,6 +293,8 @@ def _check_keys(table: Any, known: Collection[str], shown: str, name: str) -> No
             hint = near(key.replace("_", "-"), known)
             if key.replace("_", "-") in _OF_A_COMMAND:
                 hint = f"--{key.replace('_', '-')} is given on the command line"
+            elif key.replace("-", "_") in PRESENTATION:
+                hint = f"it is for the whole command: write it in [{DEFAULTS}]"
             raise UsageError(_OP, where, f"there is no key {key}", hint)
 
 

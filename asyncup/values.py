@@ -114,7 +114,7 @@ def grammar(option: str) -> str | None:
     if option in _RATES:
         return r"\d+(?:\.\d+)?"
     if option == "expect_rows":
-        return r"\d+:\d*|:\d+"
+        return r"\d+(?::\d*)?|:\d+"
     if option in _NUMBERS:
         return r"auto|\d+" if option in _AUTOMATIC else r"\d+"
     return None
@@ -136,10 +136,12 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def parse_expected(text: str) -> tuple[int | None, int | None]:
-    """The least and the most rows from `10:20`, `10:` or `:20`; None where it says none. Raises ValueError."""
+    """The least and the most rows from `10:20`, `10:`, `:20`, or `10` for so many; None where it says none. Raises ValueError."""
+    if isinstance(text, str) and re.fullmatch(r"\s*\d{1,18}\s*", text):
+        return int(text), int(text)
     match = re.fullmatch(r"\s*(\d{0,18})\s*:\s*(\d{0,18})\s*", text) if isinstance(text, str) else None
     if match is None or not (match[1] or match[2]):
-        raise ValueError(f"{text!r} is no range of rows; write it as MIN:MAX, MIN: or :MAX, such as 1:")
+        raise ValueError(f"{text!r} is no range of rows; write it as MIN:MAX, MIN:, :MAX or N, such as 1:")
     least, most = (int(bound) if bound else None for bound in match.groups())
     if least is not None and most is not None and least > most:
         raise ValueError(f"{text!r} holds no number: {least:,} is more than {most:,}")

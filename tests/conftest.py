@@ -60,7 +60,7 @@ def pytest_collection_finish() -> None:
 def no_foreign_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Tests see nothing of this machine's databases, clouds and proxies."""
     for name in list(os.environ):
-        if name.startswith(("PG", "AWS_", "ASYNCUP_")) or name.lower() in (
+        if name.startswith(("PG", "AWS_", "ASYNCUP_", "GITHUB_", "GITLAB_")) or name.lower() in (
             "database_url",
             "ci",
             "http_proxy",
@@ -240,6 +240,14 @@ def asyncup(tmp_path: Path) -> Iterator[Program]:
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A folder for the demo that any user can reach."""
+    with tempfile.TemporaryDirectory(prefix="asyncup-tests-", ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -71,9 +71,12 @@ class Asking:
             answer = Prompt.ask(
                 question, console=self._console, default=usual, show_default=bool(usual), stream=self._answers
             )
-        except (EOFError, KeyboardInterrupt):
+        except EOFError:
             self._console.print()
             raise KeyboardInterrupt from None
+        except BaseException:  # Ctrl-C: what follows begins on a line of its own
+            self._console.print()
+            raise
         return (answer or "").strip()
 
     def _grid(self) -> Grid:

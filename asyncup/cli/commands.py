@@ -1,13 +1,14 @@
 """The commands by name. One is imported and built when it is asked for: a start pays for no option of the others.
 
-The command NAME is the function NAME of the module `asyncup.cli.NAME`, whose HELP follows the line that stands here; or it
-has the commands in that module's COMMANDS.
+The command NAME is the function NAME of the module `asyncup.cli.NAME`, whose HELP follows the line that stands here and whose
+EXAMPLES, if it has some, follow the options; or it has the commands in that module's COMMANDS.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ COMPLETES = "_ASYNCUP_COMPLETE"
 COMMANDS: Mapping[str, str] = {
     "sync": "Copy the rows of a Postgres table or query to objects: one row one object, or many in a pack.",
     "plan": "Show what a sync would do, and whether it would run: nothing is sent, and nothing is written.",
+    "bench": "Measure how fast a sync would be, and what bounds it: its knee, its time, its price. Nothing is written anywhere.",
     "retry": "Send the rows of a dead-letter file again, as the database has them now.",
     "verify": "Compare the rows of a Postgres table or query with the objects that sync has made of them.",
     "status": "Show every checkpoint of a state: how far its job is, who runs it, what is left, and the command that goes on.",
@@ -40,6 +42,14 @@ class _Program(typer.core.TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, None if name is None else build(name), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        from asyncup.cli.main import Interrupted
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as exc:  # typer would make an exit of it, of which nothing is said
+            raise Interrupted(signal.SIGINT) from exc
+
 
 def build(name: str) -> Any:
     """A command with all of its options."""
@@ -47,7 +57,7 @@ def build(name: str) -> Any:
     text = f"{COMMANDS[name]}\n\n{module.HELP}"
     if not hasattr(module, "COMMANDS"):
         alone = _typer()
-        alone.command(name, help=text)(getattr(module, name))
+        alone.command(name, help=text, epilog=getattr(module, "EXAMPLES", None))(getattr(module, name))
         return typer.main.get_command(alone)
     group = _typer(name=name, help=text, no_args_is_help=True)
     group.callback()(_listed)
@@ -62,6 +72,8 @@ def program() -> Any:
         name="asyncup",
         cls=_Program,
         help="Publish the rows of a Postgres table or query as objects in S3.",
+        epilog="New here? asyncup demo shows all of it on this machine, asyncup init writes a first asyncup.toml for your tables, "
+        "and asyncup help COMMAND tells of one.",
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
     )

@@ -59,7 +59,7 @@ def show(
     from asyncup.cli.running import name_variable
 
     json, stage = options["output"] == "json", Stage()
-    for line in [] if options["quiet"] else misspelt({*options, "deep", "jobs", "fail_fast", "progress"}):
+    for line in [] if options["quiet"] else misspelt(options):
         print(line, file=sys.stderr)
     sources = {name: getattr(ctx.get_parameter_source(name), "name", "") for name in options}
     typed = {name for name, source in sources.items() if source == "COMMANDLINE"}
@@ -95,6 +95,7 @@ def _close(
     """Print what was found; returns the exit code."""
     from asyncup.cli.running import secrets
     from asyncup.console.summary import json_summary
+    from asyncup.console.terminal import complain
     from asyncup.console.text import Redactor, error_lines
 
     redact = Redactor((*secrets(dsn), *hidden))
@@ -105,5 +106,5 @@ def _close(
             print(line, flush=True)
     for error in found.errors:
         for line in error_lines(error):
-            print(redact(line), file=sys.stderr)
+            complain(redact(line))
     return found.exit_code

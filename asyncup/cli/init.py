@@ -186,10 +186,11 @@ def close_early(error: AsyncupError | None, signum: int | None, *, json: bool) -
 def _close(started: Started, redact: Redactor, *, json: bool, quiet: bool = False) -> int:
     """Print what was written; returns the exit code."""
     from asyncup.console.summary import json_summary
+    from asyncup.console.terminal import complain
     from asyncup.console.text import error_lines, plural
 
     for line in [] if started.error is None else error_lines(started.error):
-        print(redact(line), file=sys.stderr)
+        complain(redact(line))
     if json:
         print(json_summary(started, redact), flush=True)
     elif started.file is not None and not quiet:

@@ -15,6 +15,14 @@ from asyncup.errors import UsageError
 from asyncup.values import environment
 
 OUTPUTS = ("text", "json")
+#: Options that are no job's: a variable of one of them is known to every command, also to those that do not take it.
+OF_COMMANDS = frozenset(
+    {
+        *("output", "progress", "verbose", "quiet", "log_format", "ci", "report", "metrics"),
+        *("config", "jobs", "fail_fast", "deep", "junit"),
+        *("duration", "against", "latency", "request_limit", "rows", "target", "save", "compare", "max_regression"),
+    }
+)
 Command = TypeVar("Command", bound=Callable[..., int])
 
 
@@ -52,7 +60,7 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 def misspelt(names: Collection[str]) -> list[str]:
     """What to say of variables that are almost those of an option: of a job's, or of `names`."""
-    known = {environment(name) for name in {*names, *(entry.name for entry in fields(Config))}}
+    known = {environment(name) for name in {*names, *OF_COMMANDS, *(entry.name for entry in fields(Config))}}
     found = []
     for variable in sorted(os.environ):
         if variable.startswith("ASYNCUP_") and variable not in known:

@@ -25,7 +25,7 @@ Exit codes: 0 it would run; 1 a server cannot be reached; 2 it would be refused,
 130 and 143 interrupted."""
 
 
-@shares(sync.sync, sync.OF_JOBS)
+@shares(sync.sync, tuple(name for name in sync.OF_JOBS if name not in ("report", "metrics")))
 def plan(**options: Any) -> int:
     def prepare(stage: Stage) -> Run:
         given = sync.given(options)

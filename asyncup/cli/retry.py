@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asyncup.cli import sync
 from asyncup.cli.completing import complete_jobs
+from asyncup.cli.following import Following
 from asyncup.cli.jobs import CONNECTIONS, Stage, options_of
 from asyncup.cli.options import shares
 from asyncup.cli.running import PRESENTATION, Run, present
 from asyncup.values import OBJECT_OPTIONS
+
+if TYPE_CHECKING:
+    from asyncup.cli.presentation import Outcome, View
+    from asyncup.flow.interrupt import Interrupt
 
 HELP = """The file holds the job: what to read, where to write, what an object is; where that has a --transform, its module is imported \
 here and the function run. Only what the environment or flags say of \
@@ -75,6 +81,11 @@ def retry(
         from asyncup import redelivery
 
         known = options_of({**options, "job": job}, given, stage, CONNECTIONS)
-        return lambda view, interrupt: redelivery.retry(file, known, view, interrupt)
 
-    return present(prepare, options)
+        async def run(view: View, interrupt: Interrupt) -> Outcome:
+            report = await redelivery.retry(file, known, view, interrupt)
+            return replace(report, **Following(options, given).of_retry(file, job))
+
+        return run
+
+    return present(prepare, {**options, "job": job})

@@ -13,7 +13,7 @@ from typing import Any
 from asyncup.cli import sync
 from asyncup.cli.options import parameters
 from asyncup.config import CHOICES, Config
-from asyncup.settings import DEFAULTS, JOBS, SHARED, key_of
+from asyncup.settings import DEFAULTS, JOBS, PRESENTATION, SHARED, key_of
 from asyncup.values import as_typed, grammar
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -34,7 +34,7 @@ def schema_of_files() -> dict[str, Any]:
         "properties": {
             DEFAULTS: {
                 "description": "What holds for every job that says nothing else, and for a job that is given by flags.",
-                "$ref": "#/$defs/options",
+                **_defaults(),
             },
             JOBS: {
                 "description": "Each job by its name: asyncup sync NAME",
@@ -45,6 +45,14 @@ def schema_of_files() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": {"options": _options()},
     }
+
+
+def _defaults() -> dict[str, Any]:
+    """The options of `[defaults]`: those of every job, and how commands are presented."""
+    options = _options()
+    names = {bool: "boolean", int: "integer", str: "string"}
+    shown = {key_of(name): {"description": text_of(name), "type": names[kind]} for name, kind in PRESENTATION.items()}
+    return {**options, "properties": {**options["properties"], **shown, "log_format": shown["log-format"]}}
 
 
 def text_of(option: str) -> str:

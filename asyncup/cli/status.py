@@ -55,17 +55,18 @@ def _default_state() -> str:
 def _close(found: Overview, redact: Redactor, *, json: bool, quiet: bool = False) -> int:
     """Print what was found; returns the exit code."""
     from asyncup.console.summary import json_summary
+    from asyncup.console.terminal import complain, say
     from asyncup.console.text import error_lines
 
     for line in [] if found.error is None else error_lines(found.error):
-        print(redact(line), file=sys.stderr)
+        complain(redact(line))
     if json:
         print(json_summary(found, redact), flush=True)
     elif not quiet:
         from asyncup.console.status import overview_lines
 
         for line in overview_lines(found):
-            print(redact(line), flush=True)
+            say(redact(line))
     return found.exit_code
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asyncup.cli.completing import complete_jobs
-from asyncup.cli.jobs import Stage, as_job, choose, typed
+from asyncup.cli.following import Following
+from asyncup.cli.jobs import Stage, as_job, choose
 from asyncup.cli.running import Run, present
 from asyncup.config import (
     ADDRESSING,
@@ -46,6 +47,17 @@ Those that can be repeated have one value in each line there.
 Exit codes: 0 complete; 1 aborted and resumable, or a server cannot be reached, or a gate was missed (--expect-rows, \
 --min-rate, --timeout); 2 only another configuration mends \
 it, and nothing was sent; 3 complete, but rows failed; 130 and 143 interrupted and resumable."""
+
+#: A line each, since what renders help joins the lines of a paragraph.
+EXAMPLES = """Examples, with the database in DATABASE_URL or PG* and credentials where AWS tools look for them:
+
+asyncup sync --table documents --to 's3://bucket/docs/{id}.pdf' --body content
+
+asyncup sync --table pages --to 's3://bucket/{slug}.json' --dry-run
+
+asyncup sync --table events --to 's3://bucket/{id}' --incremental updated_at
+
+asyncup sync documents pages"""
 
 SOURCE, DESTINATION, OBJECT = "What to read", "Where to write", "What an object is"
 TRANSFORM, PACK = "A function of yours", "Many rows in one object"
@@ -564,6 +576,7 @@ def sync(
             envvar="ASYNCUP_CI",
             show_envvar=False,
             show_default=False,
+            metavar="",
             rich_help_panel=RUN,
         ),
     ] = None,
@@ -581,7 +594,8 @@ def sync(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Serve metrics for Prometheus at /metrics while it runs, and /healthz.",
+            help="Serve metrics for Prometheus at /metrics while it runs, and /healthz: :9464 on every interface, "
+            "127.0.0.1:9464 on this machine, port 0 on any that is free.",
             metavar="[HOST]:PORT",
             envvar="ASYNCUP_METRICS",
             show_envvar=False,
@@ -595,7 +609,10 @@ def sync(
             "-v",
             "--verbose",
             count=True,
-            help="-v shows warnings of libraries and the first traceback of a transform, -vv those of errors too.",
+            help="-v shows warnings of libraries and the first traceback of a transform, -vv those of errors too and requests to S3 "
+            "that failed, with their ids, -vvv every request.",
+            envvar="ASYNCUP_VERBOSE",
+            show_envvar=False,
             rich_help_panel=RUN,
             metavar="",
             show_default=False,
@@ -603,7 +620,15 @@ def sync(
     ] = 0,
     quiet: Annotated[
         bool,
-        typer.Option("-q", "--quiet", help="Only errors: no progress, no summary.", rich_help_panel=RUN, metavar=""),
+        typer.Option(
+            "-q",
+            "--quiet",
+            help="Only errors: no progress, no summary.",
+            envvar="ASYNCUP_QUIET",
+            show_envvar=False,
+            rich_help_panel=RUN,
+            metavar="",
+        ),
     ] = False,
 ) -> int:
     return run_sync(locals())
@@ -644,6 +669,7 @@ def run_sync(values: Mapping[str, Any]) -> int:
             async def run(view: View, interrupt: Interrupt) -> Outcome:
                 report = await execute(only.config, view, interrupt)
                 only.explain(report.error)
+                report = replace(report, **Following(values, own, [only.name]).of_report(report))
                 job = report.job
                 return (
                     report
@@ -652,7 +678,6 @@ def run_sync(values: Mapping[str, Any]) -> int:
                 )
 
             return run
-        from asyncup.commandline import command_line
         from asyncup.errors import GateMissed
         from asyncup.report import ABORTED, INTERRUPTED
         from asyncup.together import Together, check_apart, labels_of, sync_together
@@ -675,9 +700,9 @@ def run_sync(values: Mapping[str, Any]) -> int:
                 replace(ended, configured=as_job(job.name, values["config"]))
                 for job, ended in zip(chosen.jobs, report.jobs, strict=True)
             )
-            return replace(
-                report, jobs=jobs, again=command_line("sync", typed(own, values["config"]), left) if left else None
-            )
+            names = [str(job.name) for job in chosen.jobs]
+            following = Following(values, own, names).of_jobs(report, left or names)
+            return replace(report, jobs=jobs, **following)
 
         return run_all
 

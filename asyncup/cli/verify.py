@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asyncup.cli import sync
+from asyncup.cli.following import Following
 from asyncup.cli.jobs import ChosenJob, Stage, choose, in_turn
 from asyncup.cli.options import shares
 from asyncup.cli.running import Run, present
@@ -41,10 +43,23 @@ def verify(
             show_default=False,
         ),
     ] = False,
+    junit: Annotated[
+        str | None,
+        typer.Option(
+            "--junit",
+            envvar=environment("junit"),
+            show_envvar=False,
+            help="Write what was compared as JUnit XML too, for the test reports of GitLab, Jenkins and others.",
+            rich_help_panel=sync.RUN,
+            metavar="FILE.xml",
+            show_default=False,
+        ),
+    ] = None,
     **options: Any,
 ) -> int:
     def prepare(stage: Stage) -> Run:
-        chosen = choose(options, sync.given(options), stage)
+        given = sync.given(options)
+        chosen = choose(options, given, stage)
         if any(job.config.limit == 0 for job in chosen.jobs):
             raise UsageError("read flags", "--limit", "must be at least 1: nothing would be compared")
         from asyncup import verification
@@ -53,7 +68,7 @@ def verify(
         async def one(job: ChosenJob, view: View, interrupt: Interrupt) -> Verdict:
             verdict = await verification.verify(job.config, view, interrupt, deep=deep)
             job.explain(verdict.error)
-            return verdict
+            return replace(verdict, **Following(options, given, [job.name]).of_verdict(verdict, deep=deep))
 
         if (only := chosen.only) is not None:
             return lambda view, interrupt: one(only, view, interrupt)
@@ -69,4 +84,4 @@ def verify(
 
         return Verdict(error=error)
 
-    return present(prepare, options, failed)
+    return present(prepare, {**options, "junit": junit}, failed)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
-from asyncup.console.plain import LINE_SECONDS, EventFilter, headline
+from asyncup.console.plain import FIRST_SECONDS, LINE_SECONDS, EventFilter, headline
 from asyncup.console.rates import RateMeter, Rates
+from asyncup.console.terminal import write_line
 from asyncup.console.text import Redactor, count, duration, plural, shown, size
 from asyncup.events import Draining, Event, Finished, OfJob, Planned, Progress
 from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, Report
@@ -33,13 +34,13 @@ class Running:
 class Board:
     """Where each of several jobs stands, from their events."""
 
-    def __init__(self, labels: Sequence[str], *, traces: bool = False) -> None:
+    def __init__(self, labels: Sequence[str], *, traces: bool = False, every: float = LINE_SECONDS) -> None:
         self.jobs = len(labels)
         self.running: dict[str, Running] = {}
         self.ended: list[Progress] = []
         self.finished = 0
         self.begun = time.monotonic()
-        self._filters = {label: EventFilter(traces=traces) for label in labels}
+        self._filters = {label: EventFilter(traces=traces, every=every) for label in labels}
         self.is_draining = False
 
     @property
@@ -105,12 +106,14 @@ class PlainJobs:
         *,
         progress: bool = True,
         traces: bool = False,
+        every: float = LINE_SECONDS,
     ) -> None:
         self._stream = stream
         self._redact = redact
-        self._board = Board(labels, traces=traces)
+        self._board = Board(labels, traces=traces, every=every)
         self._is_shown = progress
-        self._next = LINE_SECONDS
+        self._every = every
+        self._next = min(every, FIRST_SECONDS)
 
     def on_event(self, event: Event) -> None:
         if not isinstance(event, OfJob):
@@ -124,11 +127,11 @@ class PlainJobs:
         if line is not None:
             self._write(line)
         if self._is_shown and self._board.running and self._board.seconds >= self._next:
-            self._next = self._board.seconds + LINE_SECONDS
+            self._next = self._board.seconds + self._every
             self._write(self._board.totals())
 
     def close(self) -> None:
         """Nothing to clean up."""
 
     def _write(self, line: str) -> None:
-        print(self._redact(line), file=self._stream, flush=True)
+        write_line(self._stream, self._redact(line))

@@ -6,7 +6,6 @@ meant), then the event's own fields. Names of events and fields stay as they are
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import traceback
@@ -16,10 +15,24 @@ from typing import Any, TextIO
 
 from asyncup.console.plain import LINE_SECONDS
 from asyncup.console.rates import RateMeter
-from asyncup.console.summary import redacted
+from asyncup.console.state import state_fields
+from asyncup.console.summary import as_line, redacted
+from asyncup.console.terminal import write_line
 from asyncup.console.text import Redactor
 from asyncup.errors import AsyncupError
-from asyncup.events import Draining, Event, Finished, Listing, Notice, OfJob, Planned, Progress, RowFailed, Waiting
+from asyncup.events import (
+    Draining,
+    Event,
+    Finished,
+    Listing,
+    LiveState,
+    Notice,
+    OfJob,
+    Planned,
+    Progress,
+    RowFailed,
+    Waiting,
+)
 from asyncup.report import COMPLETE, PARTIAL, Report, error_to_json
 
 INFO, WARNING, ERROR = "info", "warning", "error"
@@ -40,12 +53,14 @@ class LogLines:
     def write(self, level: str, event: str, job: str | None, fields: Fields) -> None:
         moment = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = {"time": moment, "level": level, "event": event, "job": job, **fields}
-        print(json.dumps(redacted(line, self._redact)), file=self._stream, flush=True)
+        write_line(self._stream, as_line(redacted(line, self._redact)))
 
     def error(self, error: AsyncupError, job: str | None = None, *, deep: bool = False) -> None:
         """An error that ended a run, or kept it from beginning; `deep` with its traceback."""
-        trace = {"traceback": "".join(traceback.format_exception(error))} if deep else {}
-        self.write(ERROR, "error", job, {**error_to_json(error), **trace})
+        more = {"traceback": "".join(traceback.format_exception(error))} if deep else {}
+        if error.request_id is not None:
+            more |= {"request_id": error.request_id, "host_id": error.host_id or ""}
+        self.write(ERROR, "error", job, {**error_to_json(error), **more})
 
 
 class JsonView:
@@ -70,6 +85,9 @@ class JsonView:
         if isinstance(event, OfJob):
             job, inner = self._jobs.setdefault(event.label, _Job(event.label)), event.event
         if isinstance(inner, (Planned, Progress, Finished)) and not self._is_shown:
+            return
+        if isinstance(inner, LiveState):
+            self._lines.write(INFO, "state", job.name, state_fields(inner))
             return
         found = job.told(inner, self._clock())
         if found is not None:
@@ -195,6 +213,8 @@ class LogRecords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = ERROR if record.levelno >= logging.ERROR else WARNING if record.levelno >= logging.WARNING else INFO
         fields: Fields = {"logger": record.name, "message": record.getMessage()}
+        if (request := getattr(record, "request", None)) is not None:  # of asyncup.s3
+            fields["request"] = request
         if record.exc_info is not None and record.exc_info[1] is not None:
             fields["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
         self._lines.write(level, "log", None, fields)

@@ -8,11 +8,15 @@ from pathlib import PurePath
 from typing import TextIO
 
 from asyncup.console.rates import RateMeter
+from asyncup.console.state import state_lines
+from asyncup.console.terminal import write_line
 from asyncup.console.text import LATE_SECONDS, Redactor, count, duration, plural, shown, size
-from asyncup.events import Draining, Event, Finished, Listing, Notice, Planned, Progress, RowFailed, Waiting
+from asyncup.events import Draining, Event, Finished, Listing, LiveState, Notice, Planned, Progress, RowFailed, Waiting
 from asyncup.resolved import Plan
 
 LINE_SECONDS = 5.0
+#: In CI, where a log is read when all is over: a line this often, and the first one sooner, to show that it runs.
+CALM_SECONDS, FIRST_SECONDS = 30.0, 10.0
 _PLACE = re.compile(r'^ *File "(.+)", line (\d+)', re.MULTILINE)
 #: Failed rows that are shown one by one; all of them are in the dead-letter file.
 SHOWN_FAILURES = 5
@@ -76,8 +80,9 @@ def _place(traceback: str | None) -> str:
 class EventFilter:
     """Keeps repetition away: the first failures, and a wait every few seconds. `traces` shows the first traceback of a user's."""
 
-    def __init__(self, *, traces: bool = False) -> None:
+    def __init__(self, *, traces: bool = False, every: float = LINE_SECONDS) -> None:
         self._traces = traces
+        self._every = every
         self._failures = 0
         self._waited = -WAIT_SECONDS
         self._listed = time.monotonic()
@@ -90,7 +95,7 @@ class EventFilter:
             if self._failures > SHOWN_FAILURES:
                 return None
         if isinstance(event, Listing):
-            if time.monotonic() - self._listed < LINE_SECONDS:
+            if time.monotonic() - self._listed < self._every:
                 return None
             self._listed = time.monotonic()
         if isinstance(event, Waiting):
@@ -99,6 +104,8 @@ class EventFilter:
             if passing or now - self._waited < WAIT_SECONDS:
                 return None
             self._waited = now
+        if isinstance(event, LiveState):
+            return "\n".join(state_lines(event))
         line = event_line(event)
         if self._traces and isinstance(event, RowFailed) and event.letter.traceback is not None:
             self._traces = False
@@ -108,26 +115,35 @@ class EventFilter:
 
 
 class PlainView:
-    """Writes lines to a stream."""
+    """Writes lines to a stream, of progress `every` so many seconds."""
 
-    def __init__(self, stream: TextIO, redact: Redactor, *, progress: bool = True, traces: bool = False) -> None:
+    def __init__(
+        self,
+        stream: TextIO,
+        redact: Redactor,
+        *,
+        progress: bool = True,
+        traces: bool = False,
+        every: float = LINE_SECONDS,
+    ) -> None:
         self._stream = stream
         self._redact = redact
         self._progress = progress
-        self._filter = EventFilter(traces=traces)
+        self._filter = EventFilter(traces=traces, every=every)
         self._rates: RateMeter | None = None
-        self._next = LINE_SECONDS
+        self._every = every
+        self._next = min(every, FIRST_SECONDS)
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, Planned):
-            self._rates, self._next = RateMeter(event.plan), LINE_SECONDS
+            self._rates, self._next = RateMeter(event.plan), min(self._every, FIRST_SECONDS)
             if self._progress:
                 self._write(headline(event.plan))
         elif isinstance(event, Progress):
             if self._rates is not None:
                 rates = self._rates.add(event)
                 if self._progress and event.seconds >= self._next:
-                    self._next = event.seconds + LINE_SECONDS
+                    self._next = event.seconds + self._every
                     skipped = f"{count(event.counts.skipped)} skipped, " if event.counts.skipped else ""
                     done = f"{rates.share:.0%} of the planner's estimate, " if rates.share is not None else ""
                     eta = f", about {duration(rates.eta)} left" if rates.eta is not None else ""
@@ -146,4 +162,4 @@ class PlainView:
         """Nothing to clean up."""
 
     def _write(self, line: str) -> None:
-        print(self._redact(line), file=self._stream, flush=True)
+        write_line(self._stream, self._redact(line))

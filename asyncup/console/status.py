@@ -1,9 +1,12 @@
-"""`asyncup status` for people: each job in a few lines."""
+"""`asyncup status` for people: each job in a few lines, or in two where there are many."""
 
 from __future__ import annotations
 
 from asyncup.console.text import count, plural, shown
 from asyncup.overview import Overview, Standing
+
+#: More jobs than these have two lines each: how far they are, and the command.
+IN_FULL = 3
 
 
 def overview_lines(overview: Overview) -> list[str]:
@@ -15,13 +18,15 @@ def overview_lines(overview: Overview) -> list[str]:
             return []
         missing = "" if overview.is_there else ", which does not exist"
         return [f"There is no checkpoint in {shown(overview.folder or overview.state)}{missing}."]
+    if len(overview.standings) > IN_FULL:
+        return [line for standing in overview.standings for line in _lines(standing, brief=True)]
     lines: list[str] = []
     for standing in overview.standings:
         lines += ["", *_lines(standing)] if lines else _lines(standing)
     return lines
 
 
-def _lines(standing: Standing) -> list[str]:
+def _lines(standing: Standing, *, brief: bool = False) -> list[str]:
     entry, checkpoint = standing.entry, standing.entry.checkpoint
     name = shown(entry.name)
     if entry.error is not None:
@@ -35,6 +40,8 @@ def _lines(standing: Standing) -> list[str]:
         f"{name}: {'finished' if checkpoint.finished else 'unfinished'}, {plural(counts.rows, 'row')} so far: "
         f"{count(counts.put)} put, {count(counts.skipped)} skipped, {count(counts.failed)} failed"
     )
+    if brief:
+        return [opening, *running, f"  {standing.command}"]
     lines = [
         opening,
         f"  {shown(' '.join((standing.source or '').split()))} → {destination}",

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from asyncup.console.advice import next_before, next_of_job, next_of_jobs
+from asyncup.console.ci.guard import WITHIN
 from asyncup.console.text import LATE_SECONDS, Redactor, count, duration, error_lines, plural, shown, size
 from asyncup.errors import AsyncupError, GateMissed
-from asyncup.preflight import Preflight
 from asyncup.pricing import DOLLARS_PER_1000_PUTS, PRICED_FOR
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report, Several, Verdict
+from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Report, Several
 
 #: Fields whose values are words of ours.
 _OURS = frozenset({"status", "type", "op", "kind"})
-#: Of several jobs, so many are shown one by one.
-SHOWN_JOBS = 12
+#: Of several jobs, so many are shown one by one; and the errors of so many, in full.
+SHOWN_JOBS, SHOWN_ERRORS = 8, 2
 #: How a job ended, the worst first.
 _STATES = {ABORTED: "aborted", INTERRUPTED: "interrupted", PARTIAL: "with failed rows", COMPLETE: "complete"}
 _OPENINGS = {
@@ -34,9 +34,21 @@ class Told(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
+class Ended(Protocol):
+    """What a command came to, with the error that ended it."""
+
+    @property
+    def error(self) -> AsyncupError | None: ...
+
+
 def json_summary(report: Told, redact: Redactor) -> str:
     """The one object of `--output json`, on one line; in ASCII, so that any stdout can take it."""
-    return json.dumps(redacted(report.to_json(), redact))
+    return as_line(redacted(report.to_json(), redact))
+
+
+def as_line(value: Any) -> str:
+    """A value of JSON on one line, in which no CI finds a command: what would be one in a text has an escape, and is the same text."""
+    return WITHIN.sub(r"\\u0023#", json.dumps(value))
 
 
 def redacted(value: Any, redact: Redactor) -> Any:
@@ -51,7 +63,8 @@ def redacted(value: Any, redact: Redactor) -> Any:
 def summary_lines(report: Report) -> list[str]:
     """What a person reads at the end. Empty when no job began: the error says it all."""
     if report.job is None:
-        return [] if report.error is not None else ["Interrupted before anything was read."]
+        opening = [] if report.error is not None else ["Interrupted before anything was read."]
+        return [*opening, *next_before(report)]
     return _jobs_lines(report.job, report) if report.jobs else _job_lines(report, report.job)
 
 
@@ -97,14 +110,10 @@ def _job_lines(report: Report, job: JobReport) -> list[str]:
         lines.append(f"  {_requests(job)}")
     if job.level and job.peak and is_sent:
         when = "" if job.level.startswith("fixed") else " at the end"
-        what = f"at most {plural(job.peak, 'request')} in flight"
-        lines.append(f"  {what}; the limit{when} was {count(job.limit)}: {job.level}")
+        lines.append(f"  at most {count(job.peak)} in flight; the limit{when} was {count(job.limit)}: {job.level}")
     if job.dead_letters is not None:
         lines.append(f"  the failed rows are in {job.dead_letters}")
-    following = _next(job)
-    if following:
-        lines.append(following)
-    return lines
+    return [*lines, *next_of_job(job, report)]
 
 
 def _jobs_lines(total: JobReport, report: Report) -> list[str]:
@@ -124,43 +133,17 @@ def _jobs_lines(total: JobReport, report: Report) -> list[str]:
     if total.attempts and total.priced:
         lines.append(f"  {_requests(total)}")
     worst_first = sorted(jobs, key=lambda job: list(_STATES).index(job.status))
-    listed = jobs if len(jobs) <= SHOWN_JOBS else worst_first[:SHOWN_JOBS]
+    listed = jobs if len(jobs) <= SHOWN_JOBS else worst_first[: SHOWN_JOBS - 1]
     width = max(len(shown(job.name)) for job in listed)
     lines += [f"  {_job_line(job, width)}" for job in listed]
     if len(jobs) > len(listed):
         lines.append(f"  and {count(len(jobs) - len(listed))} more; --output json has them all")
-    failed = [job for job in listed if job.counts.failed and job.dead_letters is not None and _has_all(job)]
-    if failed:
-        lines.append("Next: mend the cause, then send the rows that failed again:")
-        lines += [f"  {_retry(job)}" for job in failed]
-    return [*lines, *_again(report, total)]
-
-
-def _again(report: Report, total: JobReport) -> list[str]:
-    """What to do for the jobs that are not complete; those that end there again until they are mended are named."""
-    left = [
-        job for job in report.jobs if job.status in (ABORTED, INTERRUPTED) and not isinstance(job.error, GateMissed)
-    ]
-    broken = [shown(job.name) for job in left if job.error is not None and job.error.needs_configuration]
-    if not left:
-        return []
-    if broken:
-        named = f"{', '.join(broken[:SHOWN_JOBS])}{', …' if broken[SHOWN_JOBS:] else ''}"
-        whose = "its error" if len(broken) == 1 else "their errors"
-        then = "run the jobs that are not complete again" if report.again is None else report.again
-        return [f"Next: mend {named} (see {whose}), then: {then}"]
-    then = "they go on from their checkpoints"
-    if total.dry_run or (not total.resumed and not any(job.checkpoint for job in left)):
-        then = "they begin anew"
-    elif any(job.checkpoint is None for job in left):
-        then = "those with a checkpoint go on from it, the others begin anew"
-    lines = [f"Next: run the jobs that are not complete again; {then}."]
-    return lines if report.again is None else [*lines, f"  {report.again}"]
+    return [*lines, *next_of_jobs(report, total)]
 
 
 def _job_line(job: JobReport, width: int) -> str:
     state = "missed a gate" if isinstance(job.error, GateMissed) else _STATES[job.status]
-    line = f"{shown(job.name):{width}}  {state}: {plural(job.counts.rows, 'row')}: {_settled(job)}, {duration(job.seconds)}"
+    line = f"{shown(job.name):{width}}  {state}, {duration(job.seconds)}: {_settled(job)}"
     return f"{line}; {count(job.total)} over all runs" if job.resumed else line
 
 
@@ -171,27 +154,34 @@ def gone_line(report: Report) -> list[str]:
     return [f"{count(gone)} {be} gone: deleted, or no longer selected by --where or --query"] if gone else []
 
 
-def error_text(report: Report | Verdict | Preflight | Several[Any]) -> list[str]:
+def error_text(report: Ended) -> list[str]:
     """The error that ended the run, or every reason why it would not begin, or nothing; of several jobs each under its name."""
     if isinstance(report, Several):
         return [line for label, part in report.parts for line in _labelled(label, error_text(part))]
     if isinstance(report, Report) and report.jobs:
         failed = [(job.name, job.error) for job in report.jobs if job.error is not None]
-        lines = [line for name, error in failed[:SHOWN_JOBS] for line in _labelled(name, error_lines(error))]
-        left = len(failed) - SHOWN_JOBS
+        most = SHOWN_ERRORS if len(failed) > SHOWN_ERRORS + 1 else len(failed)
+        lines = [line for name, error in failed[:most] for line in _labelled(name, error_lines(error))]
+        left = len(failed) - most
         return [*lines, f"and {count(left)} more jobs have errors; --output json has them all"] if left > 0 else lines
-    errors = report.reasons if isinstance(report, Preflight) else (report.error,)
-    return [line for error in errors if error is not None for line in error_lines(error)]
+    return [line for error in _reasons(report) for line in error_lines(error)]
 
 
-def errors_of(report: Report | Verdict | Preflight | Several[Any]) -> list[tuple[str | None, AsyncupError]]:
+def errors_of(report: Ended) -> list[tuple[str | None, AsyncupError]]:
     """Every error that ended a run, or kept it from beginning, with the job whose it is."""
     if isinstance(report, Several):
         return [(label, error) for label, part in report.parts for _, error in errors_of(part)]
     if isinstance(report, Report) and report.parts:
         return [(job.name or None, job.error) for job in report.parts if job.error is not None]
-    errors = report.reasons if isinstance(report, Preflight) else (report.error,)
-    return [(None, error) for error in errors if error is not None]
+    return [(None, error) for error in _reasons(report)]
+
+
+def _reasons(outcome: Ended) -> Sequence[AsyncupError]:
+    """Why it ended early, or would not begin: several reasons where it has so many, as a preflight does."""
+    reasons: Sequence[AsyncupError] | None = getattr(outcome, "reasons", None)
+    if reasons is not None:
+        return reasons
+    return () if outcome.error is None else (outcome.error,)
 
 
 def _labelled(label: str, lines: Sequence[str]) -> list[str]:
@@ -199,11 +189,6 @@ def _labelled(label: str, lines: Sequence[str]) -> list[str]:
     return [
         line.replace("error: ", f"error: {shown(label)}: ", 1) if line.startswith("error: ") else line for line in lines
     ]
-
-
-def _has_all(job: JobReport) -> bool:
-    """Whether every row of a job was sent, or has failed for good, so that a retry is what is left."""
-    return not job.dry_run and (job.status == PARTIAL or isinstance(job.error, GateMissed))
 
 
 def _dry(job: JobReport) -> list[str]:
@@ -229,36 +214,3 @@ def _price(job: JobReport, requests: int) -> str:
         return ""
     dollars = requests / 1000 * DOLLARS_PER_1000_PUTS
     return f"; about ${dollars:,.2f} at ${DOLLARS_PER_1000_PUTS} for 1,000 ({PRICED_FOR})"
-
-
-def _retry(job: JobReport) -> str:
-    return shlex.join(["asyncup", "retry", job.dead_letters or "", *job.configured])
-
-
-def _next(job: JobReport) -> str | None:
-    counts = job.counts
-    if job.status == COMPLETE and job.retried is not None:
-        what = f"Every row of {job.retried} is settled" if counts.rows else f"{job.retried} holds no rows"
-        return f"{what}; it may be deleted once its job is complete."
-    if job.dry_run and job.status in (COMPLETE, PARTIAL):
-        again = "Next: run the same command without --dry-run"
-        return f"{again}, once the cause is mended for which rows failed." if counts.failed else f"{again}."
-    if job.status == COMPLETE or (isinstance(job.error, GateMissed) and not (counts.failed and _has_all(job))):
-        return None
-    if _has_all(job):
-        if job.dead_letters is None:
-            return "Next: mend the cause, then run the same command again; it copies every row anew."
-        line = f"Next: mend the cause, then send those rows again: {_retry(job)}"
-        return line if job.retried is None else f"{line}; {job.retried} may be deleted once its job is complete."
-    if job.error is not None and job.error.needs_configuration:
-        if not counts.put:
-            return None
-        then = "the same command then" if job.checkpoint is not None else "it then starts from the beginning"
-        resumes = f" resumes from the checkpoint {job.checkpoint}, other flags need --restart" if job.checkpoint else ""
-        return f"Next: mend that first, or it ends there again; {then}{resumes}."
-    if job.retried is not None:
-        return f"Next: run the same command again; it sends every row of {job.retried}."
-    if job.checkpoint is None:
-        return "Next: run the same command again; it starts from the beginning."
-    again = "the same command again" if not job.restarted else "it again without --restart"
-    return f"Next: run {again}; it resumes from the checkpoint {job.checkpoint}."

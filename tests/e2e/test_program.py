@@ -163,16 +163,6 @@ def servers_of(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
-def room() -> object:
-    """A folder for the demo that any user can reach."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="asyncup-tests-", ignore_cleanup_errors=True) as folder:
-        os.chmod(folder, 0o755)
-        yield Path(folder)
-
-
 def test_the_demo_copies_real_files_and_compares_every_byte(asyncup: Program, room: Path) -> None:
     foreign = {"DATABASE_URL": "postgresql://127.0.0.1:1/real", "ASYNCUP_LIMIT": "1", "AWS_PROFILE": "real"}
     run = asyncup("demo", "--rows=300", TMPDIR=str(room), **foreign)

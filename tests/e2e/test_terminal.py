@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import shlex
 import signal
 import struct
 import subprocess
@@ -31,12 +32,27 @@ def docs(database: Database) -> Database:
     return database
 
 
-def on_terminal(program: Program, *arguments: str, columns: int, interrupt: bool = False, **environment: str) -> str:
-    """Run on a terminal of that width; returns all that was written to it."""
+#: A shell that controls jobs: it comes back when its job is stopped, and then lets it go on.
+SHELL = ["bash", "-c", 'exec <>"$(tty)"; set -m; "$@"; echo "stopped: $?"; fg', "shell"]
+
+
+def on_terminal(
+    program: Program,
+    *arguments: str,
+    columns: int,
+    signum: int | None = None,
+    keys: bytes = b"",
+    codes: tuple[int, ...] = (0, 130),
+    **environment: str,
+) -> str:
+    """Run on a terminal of that width; returns all that was written to it. As soon as rows are put, `signum` is sent or `keys` typed.
+
+    With keys there is a shell between the terminal and the program.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
     process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "asyncup"), *arguments],
+        [*(SHELL if keys else []), str(Path(sys.executable).parent / "asyncup"), *arguments],
         cwd=program.folder,
         env={**os.environ, **program.environment, "TERM": "xterm-256color", **environment},
         stdin=theirs,
@@ -54,11 +70,14 @@ def on_terminal(program: Program, *arguments: str, columns: int, interrupt: bool
         if not part:
             break
         seen += part.decode(errors="replace")
-        if interrupt and " put " in seen:
-            process.send_signal(signal.SIGINT)
-            interrupt = False
+        if " put " in seen:
+            if signum is not None:
+                process.send_signal(signum)
+            elif keys:
+                os.write(ours, keys)
+            signum, keys = None, b""
     os.close(ours)
-    assert process.wait(30) in (0, 130)
+    assert process.wait(30) in codes
     return seen
 
 
@@ -76,27 +95,79 @@ def test_the_live_view_shows_where_the_run_stands_and_gives_the_terminal_back(
     text = plain(seen)
     for words in ("objects/s", "put", "%"):
         assert words in text
+    assert "of about 2,000" in text
     if columns == 120:
-        assert " in flight (finding the level)" in text
-        assert "of 2,000 rows by the planner's estimate" in text
-    assert "Complete: 2,000 rows" in "".join(text.splitlines()[-5:-3])  # the event loop may have been late
-    for line in text.splitlines():
-        if "objects/s   " in line or " put   " in line:
-            assert len(line.strip()) <= columns, "a line that is redrawn must not wrap"
+        assert re.search(r"in flight +\d+ of \d+, finding the level", text)
+    last = text.splitlines()
+    assert any(line.startswith("Complete: 2,000 rows") for line in last)
+    assert last[-1] == f"  asyncup verify --table docs --to 's3://{bucket.name}/{{id}}'"
+    frames, said = text[: text.index("Complete: ")].splitlines(), text[text.index("Complete: ") :].splitlines()
+    assert all(len(line.strip("\r")) <= columns for line in (*frames, *said[:-1])), "nothing wraps but a command"
 
 
 def test_ctrl_c_leaves_the_terminal_usable(connected: Program, docs: Database, bucket: Bucket) -> None:
     seen = on_terminal(
-        connected, "sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", columns=100, interrupt=True
+        connected, "sync", "--table=docs", f"--to=s3://{bucket.name}/{{id}}", columns=100, signum=signal.SIGINT
     )
     assert seen.rindex(SHOW) > seen.rindex(HIDE)
     text = plain(seen)
     assert "SIGINT: reading has stopped" in text
     assert "Interrupted: " in text
-    assert "Next: run the same command again; it resumes" in text or "it starts from the beginning" in text
+    command = text.splitlines()[-1]
+    assert command == f"  asyncup sync --table docs --to 's3://{bucket.name}/{{id}}'"
+    assert connected(*shlex.split(command)[1:]).code == 0
+    assert len(bucket.objects()) == 2000
 
 
-@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"CI": "true"}])
+@pytest.mark.parametrize("signum", [signal.SIGHUP, signal.SIGQUIT])
+def test_a_signal_that_ends_it_at_once_leaves_a_cursor(
+    connected: Program, docs: Database, bucket: Bucket, signum: int
+) -> None:
+    to = f"--to=s3://{bucket.name}/{{id}}"
+    seen = on_terminal(connected, "sync", "--table=docs", to, columns=80, signum=signum, codes=(-signum,))
+    assert seen.endswith(f"\r\x1b[J\x1b[?7h{SHOW}")
+
+
+def test_while_it_is_stopped_the_terminal_is_the_shells_and_then_it_is_drawn_anew(
+    connected: Program, docs: Database, bucket: Bucket
+) -> None:
+    to = f"--to=s3://{bucket.name}/{{id}}"
+    seen = on_terminal(connected, "sync", "--table=docs", to, "--max-rate=1000", columns=80, keys=b"\x1a")
+    before, _, after = seen.partition("stopped: ")
+    assert before.rindex(SHOW) > before.rindex(HIDE)
+    assert HIDE in after
+    assert after.rindex(SHOW) > after.rindex(HIDE)
+    assert "Complete: 2,000 rows" in plain(after)
+
+
+def test_a_run_goes_on_when_whoever_watched_it_has_gone(connected: Program, docs: Database) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    program = str(Path(sys.executable).parent / "asyncup")
+    done = subprocess.run(
+        [program, "sync", "--table=docs", "--to=null:"],
+        check=False,
+        cwd=connected.folder,
+        env={**os.environ, **connected.environment},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stdout.splitlines()[0][:20]) == (0, "Complete: 2,000 rows")
+
+
+def test_what_an_encoding_has_not_is_written_in_letters_that_it_has(connected: Program, docs: Database) -> None:
+    for command, stream, said in (
+        ("sync", "stderr", "public.docs -> null:, by id"),
+        ("plan", "stdout", """  asyncup sync --table docs --where 'b <> '"'"'\\xe9->'"'"'' --to null:"""),
+    ):
+        run = connected(command, "--table=docs", "--to=null:", "--where=b <> 'é→'", PYTHONIOENCODING="ascii")
+        assert run.code == 0, run.stderr
+        assert getattr(run, stream).splitlines()[-1] == said
+
+
+@pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TERM": ""}, {"CI": "true"}])
 def test_a_terminal_that_cannot_redraw_gets_plain_lines(
     connected: Program, docs: Database, environment: dict[str, str]
 ) -> None:

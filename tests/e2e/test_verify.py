@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from typing import Any
 
@@ -82,14 +83,18 @@ def test_a_copy_is_the_same_until_rows_and_objects_part(connected: Program, docs
     assert lines[0].startswith("Different: 40 rows and 36 objects")
     assert lines[0].endswith("1 missing, 1 different, 1 extra")
     assert "4 rows skipped (the body is NULL)" in lines[1]
-    assert sorted(line.split()[0] for line in lines[2:]) == ["different", "extra", "missing"]
+    assert sorted(line.split()[0] for line in lines[2:5]) == ["different", "extra", "missing"]
     assert "failed" not in run.stdout + run.stderr
+    assert "the 1 extra object, of no row, will stay" in lines[5]
+    assert connected(*shlex.split(lines[6])[1:]).stdout.startswith("Complete: 40 rows")
+    mended = verdict(connected("verify", *flags(to, "--output=json")))
+    assert [mended[name] for name in ("missing", "different", "extra")] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "hint"),
     [
-        (["--to=s3://no-such-bucket-here/{id}"], 2, "--to"),
+        (["--to=s3://no-such-bucket-here/{id}"], 2, "the bucket's name"),
         (["--to=file:///no/such/folder/{id}"], 2, "--to"),
         (["--to=null:{id}"], 2, "--to"),
         (["--to=s3://bucket/{id}", "--limit=0"], 2, None),

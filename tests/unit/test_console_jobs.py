@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from asyncup.console.jobs import PlainJobs
 from asyncup.console.livejobs import LiveJobs
+from asyncup.console.screen import HIDE, SHOW, Screen
 from asyncup.console.summary import error_text, summary_lines
 from asyncup.console.text import Redactor
 from asyncup.errors import AsyncupError, SourceRefused
@@ -51,10 +51,9 @@ EVENTS: list[Event] = [
 
 
 def test_plain_lines_are_those_of_a_job_or_of_all_and_hold_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("asyncup.console.jobs.LINE_SECONDS", 0.0)
     monkeypatch.setattr("asyncup.console.jobs.Board.seconds", 6.0)
     out = io.StringIO()
-    view = PlainJobs(out, Redactor(), ["docs", "pages", "lost"])
+    view = PlainJobs(out, Redactor(), ["docs", "pages", "lost"], every=0.0)
     for event in EVENTS:
         view.on_event(event)
     lines = out.getvalue().splitlines()
@@ -79,35 +78,56 @@ def test_without_progress_only_what_a_person_should_know_is_said() -> None:
     assert [line.partition(":")[0] for line in lines] == ["pages", "SIGINT", "warning"]
 
 
-def test_the_live_view_has_a_line_for_each_job_and_gives_the_terminal_back() -> None:
+def live(labels: list[str], width: int, height: int) -> tuple[LiveJobs, io.StringIO]:
     out = io.StringIO()
-    view = LiveJobs(out, Redactor(), ["docs", "pages", "lost"])
-    view._console = Console(file=out, width=100, height=30, force_terminal=True, color_system=None)
+    return LiveJobs(out, Redactor(), labels, screen=Screen(out, lambda: (width, height))), out
+
+
+def test_the_live_view_has_a_line_for_each_job_and_gives_the_terminal_back() -> None:
+    view, out = live(["docs", "pages", "lost"], 80, 24)
     for event in EVENTS[:6]:
         view._next = 0.0
         view.on_event(event)
-    frame = [line.strip() for line in out.getvalue().rpartition("\x1b[2K")[2].splitlines()]
-    assert [line.split()[0] for line in frame[:2]] == ["docs", "pages"]
-    assert "10%" in frame[0]
-    assert "about 8.9s left" in frame[0]
-    assert "1 of 3 jobs ended, 152 rows" in frame[2]
+    frame = [text.plain for text in view.frame()]
+    assert [line.split()[0] for line in frame[:3]] == ["job", "docs", "pages"]
+    assert frame[0].split() == ["job", "done", "left", "failed", "objects/s", "bytes/s", "in", "flight", "p99"]
+    assert frame[1].split() == ["docs", "10%", "1", "100", "200.0", "kB", "12/32"]
+    assert "1 of 3 ended  " in frame[3]
     for event in EVENTS[6:]:
         view.on_event(event)
-    assert out.getvalue().rindex("\x1b[?25h") > out.getvalue().rindex("\x1b[?25l"), "the cursor is shown again"
+    assert out.getvalue().rindex(SHOW) > out.getvalue().rindex(HIDE), "the cursor is shown again"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 160, 200])
+def test_columns_come_with_the_width_and_figures_stay_in_their_places(width: int) -> None:
+    view, _ = live(["docs", "pages"], width, 30)
+    lengths, names = set(), ()
+    for rows, failed_, seconds in ((1, 0, 3.0), (99, 7, 4.0), (1000, 12, 75.0), (900_000, 1234, 90.0)):
+        for label in ("docs", "pages"):
+            view.on_event(planned(label))
+            shown = Progress(
+                Counts(rows, 0, failed_, rows * 2000), seconds, 1, 4, rows, 9, 9, 5, "found", 0, Latency(9, 9, 9)
+            )
+            view.on_event(OfJob(label, shown))
+        header, *jobs = [text.plain for text in view.frame()[:3]]
+        assert all(len(line.rstrip()) < width for line in (header, *jobs))
+        names, lengths = tuple(header.split()), lengths | {len(line) for line in jobs}
+    view.close()
+    assert len(lengths) == 1
+    assert names[:2] == ("job", "done")
+    assert ("level" in names) == (width >= 160)
 
 
 def test_more_jobs_than_a_screen_has_lines_are_counted() -> None:
-    out = io.StringIO()
     labels = [f"job-{number}" for number in range(30)]
-    view = LiveJobs(out, Redactor(), labels)
-    view._console = Console(file=out, width=60, height=12, force_terminal=True, color_system=None)
-    for label in labels:
-        view.on_event(planned(label))
-    console = Console(width=60, height=12, color_system=None, file=io.StringIO())
-    lines = console.render_lines(view._frame())
-    view.close()
-    assert len(lines) <= 10
-    assert "and 22 more" in "".join(segment.text for line in lines for segment in line)
+    for height, said in ((24, "and 14 more"), (12, "and 27 more"), (5, "30 under way"), (3, "30 under way")):
+        view, _ = live(labels, 60, height)
+        for label in labels:
+            view.on_event(planned(label))
+        lines = [text.plain for text in view.frame()]
+        view.close()
+        assert len(lines) <= max(1, height - 1)
+        assert any("under way" in line or " more" in line for line in lines), (lines, said)
 
 
 def told(*jobs: JobReport, **changes: Any) -> Report:
@@ -135,12 +155,13 @@ def test_the_summary_has_a_line_for_each_job_and_ends_with_what_to_type() -> Non
     assert summary_lines(report) == [
         "3 jobs in 4.0s, 1 aborted, 1 with failed rows, 1 complete: 602 rows: 598 put, 2 skipped, 2 failed",
         "  12.0 kB, 150 objects/s; at most 7 requests in flight",
-        "  docs   with failed rows: 301 rows: 298 put, 1 skipped, 2 failed, 3.0s",
-        "  pages  complete: 301 rows: 300 put, 1 skipped, 0 failed, 3.0s; 1,001 over all runs",
-        "  lost   aborted: 0 rows: 0 put, 0 skipped, 0 failed, 3.0s",
+        "  docs   with failed rows, 3.0s: 298 put, 1 skipped, 2 failed",
+        "  pages  complete, 3.0s: 300 put, 1 skipped, 0 failed; 1,001 over all runs",
+        "  lost   aborted, 3.0s: 0 put, 0 skipped, 0 failed",
         "Next: mend the cause, then send the rows that failed again:",
         "  asyncup retry .asyncup/docs.jsonl --job docs",
-        "Next: mend lost (see its error), then: asyncup sync lost",
+        "Next: mend lost (see its error), then:",
+        "  asyncup sync lost",
     ]
     assert error_text(report)[0].startswith("error: lost: there is no table lost")
 
@@ -151,4 +172,4 @@ def test_of_many_jobs_the_worst_are_shown() -> None:
     lines = summary_lines(told(*jobs))
     assert len(lines) < 20
     assert lines[2].startswith("  job-33 ")
-    assert "  and 28 more; --output json has them all" in lines
+    assert "  and 33 more; --output json has them all" in lines

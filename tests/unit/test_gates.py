@@ -51,6 +51,7 @@ def test_rows_are_counted_over_all_runs_of_a_checkpoint() -> None:
 def test_a_rate_is_that_of_objects_put_over_the_run() -> None:
     assert end(JOB, min_rate=45) == (COMPLETE, 0, None)
     assert end(JOB, min_rate=45.1) == (ABORTED, 1, "45.0 objects a second, fewer than the 45.1 of --min-rate")
+    assert end(JOB, min_rate=1e6) == (ABORTED, 1, "45.0 objects a second, fewer than the 1,000,000 of --min-rate")
 
 
 @pytest.mark.parametrize("job", [replace(JOB, counts=Counts(skipped=5)), replace(JOB, dry_run=True)])
@@ -61,10 +62,12 @@ def test_where_nothing_was_sent_there_is_no_rate_to_judge(job: JobReport) -> Non
 def test_a_gate_says_more_than_rows_that_failed_and_a_run_that_did_not_come_to_its_end_is_not_judged() -> None:
     assert end(replace(JOB, status=PARTIAL, counts=Counts(put=9, failed=1)), expect_rows="11:")[:2] == (ABORTED, 1)
     assert end(replace(JOB, status=PARTIAL, counts=Counts(put=9, failed=1)), expect_rows="10:")[:2] == (PARTIAL, 3)
+    assert end(replace(JOB, status=PARTIAL, counts=Counts(put=9, failed=1)), expect_rows="10")[:2] == (PARTIAL, 3)
+    assert end(replace(JOB, status=PARTIAL, counts=Counts(put=9, failed=1)), expect_rows="9")[:2] == (ABORTED, 1)
     assert end(replace(JOB, status=INTERRUPTED), expect_rows="1000:", min_rate=1e9)[0] == INTERRUPTED
 
 
-@pytest.mark.parametrize("text", ["10", ":", "", "-1:", "a:b", "5:4", "1:2:3", "1e3:", "9" * 19 + ":"])
+@pytest.mark.parametrize("text", [":", "", "-1:", "a:b", "5:4", "1:2:3", "1e3:", "9" * 19 + ":"])
 def test_what_is_no_range_of_rows_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"range of rows|holds no number"):
         config(expect_rows=text)

@@ -13,9 +13,22 @@ import pytest
 
 from asyncup import events
 from asyncup.console.logged import WAITS, JsonView, LogLines, LogRecords, Printed
-from asyncup.console.text import Redactor
-from asyncup.errors import ConnectionLost
-from asyncup.events import Draining, Event, Finished, Listing, Notice, OfJob, Planned, Progress, RowFailed, Waiting
+from asyncup.console.text import Redactor, error_lines
+from asyncup.errors import ConnectionLost, Throttled
+from asyncup.events import (
+    Draining,
+    Event,
+    Finished,
+    JobState,
+    Listing,
+    LiveState,
+    Notice,
+    OfJob,
+    Planned,
+    Progress,
+    RowFailed,
+    Waiting,
+)
 from asyncup.model import Counts, DeadLetter
 from asyncup.report import COMPLETE, PARTIAL, JobReport, Report
 from asyncup.resolved import Plan
@@ -117,10 +130,23 @@ def test_every_event_has_a_line_whose_fields_keep_their_names() -> None:
 
 
 def test_no_kind_of_event_is_left_out() -> None:
-    told = {"Planned", "Progress", "Waiting", "Listing", "RowFailed", "Notice", "Draining", "Finished", "OfJob"}
+    told = {
+        "Planned",
+        "Progress",
+        "Waiting",
+        "Listing",
+        "RowFailed",
+        "Notice",
+        "Draining",
+        "Finished",
+        "OfJob",
+        "LiveState",
+        "Busy",  # for a screen alone
+    }
     assert {kind.__name__ for kind in get_args(events.Event)} == told
     assert {entry.name for entry in fields(Progress)} == {
-        *("counts", "seconds", "in_flight", "limit", "attempts", "retries", "throttled", "memory", "reason", "lag")
+        *("counts", "seconds", "in_flight", "limit", "attempts", "retries", "throttled", "memory", "reason", "lag"),
+        *("latency", "latencies", "parts", "saved"),  # of which the live state, metrics and the report are made
     }
 
 
@@ -200,6 +226,21 @@ def test_errors_logs_of_libraries_and_prints_are_lines_too_and_no_line_holds_a_s
     ]
 
 
+def test_the_live_state_is_a_line_and_so_is_a_request_and_an_error_says_what_s3_calls_its_request() -> None:
+    log = Log(progress=False)
+    (state,) = log.tell(LiveState("running", 1.0, (JobState("docs", "running", PLAN, STEP),)))
+    assert (state["event"], state["level"], state["job"], state["jobs"][0]["put"]) == ("state", "info", None, 100)
+    refused = Throttled("put", "o/7", "SlowDown")
+    refused.request_id, refused.host_id = "4442", "uRk"
+    log.lines.error(refused)
+    record = {"name": "asyncup.s3", "levelno": logging.INFO, "msg": "PUT h", "request": {"method": "PUT"}}
+    LogRecords(log.lines).handle(logging.makeLogRecord(record))
+    _, error, told = map(json.loads, log.out.getvalue().splitlines())
+    assert (error["request_id"], error["host_id"]) == ("4442", "uRk")
+    assert (told["level"], told["request"]) == ("info", {"method": "PUT"})
+    assert error_lines(refused)[-1] == "  asked: request id 4442, host id uRk"
+
+
 def test_the_documentation_names_every_event_and_field() -> None:
     log = Log()
     told = log.tell(
@@ -207,10 +248,13 @@ def test_the_documentation_names_every_event_and_field() -> None:
     )
     log.lines.error(ConnectionLost("connect", "h", "gone"))
     told.append(json.loads(log.out.getvalue().splitlines()[-1]))
-    rows = {}
-    for line in (Path(__file__).parents[2] / "docs" / "pipelines.md").read_text().splitlines():
-        if line.startswith("| `"):
-            rows[line.split("`")[1]] = set(line.split("`")[1::2])
+    rows: dict[str, set[str]] = {"": set()}
+    for line in (Path(__file__).parents[2] / "docs" / "reference" / "log-events.md").read_text().splitlines():
+        if line.startswith("## "):
+            rows[line.removeprefix("## ")] = set()
+        elif line.startswith("| `"):
+            rows[list(rows)[-1]].add(line.split("`")[1])
     for line in told:
         assert line.keys() - {"time", "level", "event", "job"} <= rows[line["event"]], line["event"]
-    assert {"finished", "log", "printed", "time", "level", "event", "job"} <= rows.keys()
+    assert {"finished", "state", "log", "printed"} <= rows.keys()
+    assert rows[""] == {"time", "level", "event", "job"}

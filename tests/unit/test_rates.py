@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from asyncup.console.rates import WINDOW_SECONDS, RateMeter, Rates
+from asyncup.console.rates import EARLY_SECONDS, WINDOW_SECONDS, RateMeter, Rates
 from asyncup.events import Progress
 from asyncup.model import Counts
 from asyncup.resolved import Plan
@@ -46,8 +46,8 @@ def test_events_far_apart_still_give_a_rate() -> None:
 @pytest.mark.parametrize(
     ("estimate", "before", "settled", "share", "eta"),
     [
-        (1000, 0, 100, 0.1, 9.0),
-        (1000, 500, 100, 0.6, 4.0),  # what earlier runs settled is done, too
+        (1000, 0, 100, 0.1, 9 * EARLY_SECONDS),
+        (1000, 500, 100, 0.6, 4 * EARLY_SECONDS),  # what earlier runs settled is done, too
         (100, 0, 100, 1.0, None),
         (50, 0, 100, 1.0, None),  # the estimate was too low
         (0, 0, 100, None, None),
@@ -60,5 +60,6 @@ def test_share_and_time_left_come_from_the_estimate_and_the_rate(
 ) -> None:
     meter = RateMeter(plan(estimate, before))
     meter.add(progress(0.0, 0))
-    rates = meter.add(progress(1.0, 0, skipped=settled))
+    assert meter.add(progress(EARLY_SECONDS / 2, 0, skipped=settled // 2)).eta is None  # the first pages say nothing
+    rates = meter.add(progress(EARLY_SECONDS, 0, skipped=settled))
     assert rates == Rates(0.0, 0.0, eta, share)  # rows that are skipped are no objects, but they are done

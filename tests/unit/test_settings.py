@@ -214,3 +214,25 @@ def test_jobs_are_named_once_each_in_the_order_given(folder: Path) -> None:
     assert caught.value.hint == "did you mean pages?"
     with pytest.raises(UsageError, match=r"stands in asyncup\.toml, and there is none"):
         Settings().named(["docs"])
+
+
+def test_how_commands_are_presented_stands_in_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "asyncup.toml"
+    file.write_text(
+        "[defaults]\noutput = 'json'\nlog_format = 'json'\nreport = '${NAME}.html'\nquiet = true\nverbose = 2\nci = false\n"
+        "[jobs.docs]\ntable = 'docs'\n"
+    )
+    settings = read_settings(str(file), tmp_path)
+    found = settings.presented(["quiet"], {"NAME": "run"}, [])
+    assert Path(found.pop("report")).resolve() == tmp_path / "run.html"  # beside the file
+    assert found == {"output": "json", "log_format": "json", "verbose": 2, "ci": False}
+    assert settings.resolve("docs", (), {}, []).keys() == {"table", "name"}
+    with pytest.raises(UsageError, match="NAME is not set"):
+        settings.presented([], {}, [])
+    file.write_text("[jobs.docs]\ntable = 'docs'\nreport = 'x.html'\n")
+    with pytest.raises(UsageError, match="no key report") as refused:
+        read_settings(str(file), tmp_path)
+    assert refused.value.hint == "it is for the whole command: write it in [defaults]"
+    file.write_text("[defaults]\nquiet = 'yes'\n")
+    with pytest.raises(UsageError, match="a text is not true or false"):
+        read_settings(str(file), tmp_path)

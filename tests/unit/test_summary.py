@@ -8,10 +8,22 @@ from dataclasses import replace
 import pytest
 
 from asyncup.console.summary import error_text, json_summary, summary_lines
-from asyncup.console.text import Redactor
-from asyncup.errors import ConnectionLost, DestinationRefused
+from asyncup.console.text import Redactor, wrapped
+from asyncup.console.verdict import verdict_lines
+from asyncup.errors import AsyncupError, ConnectionLost, DestinationRefused
 from asyncup.model import Counts
-from asyncup.report import ABORTED, COMPLETE, INTERRUPTED, PARTIAL, JobReport, Latency, Report
+from asyncup.report import (
+    ABORTED,
+    COMPLETE,
+    INTERRUPTED,
+    NO_OBJECT,
+    PARTIAL,
+    Difference,
+    JobReport,
+    Latency,
+    Report,
+    Verdict,
+)
 
 JOB = JobReport(
     "public.docs",
@@ -42,10 +54,10 @@ def test_a_complete_run_says_what_it_did_and_what_it_cost_and_nothing_is_next() 
 
 
 def test_the_level_is_said_and_why_it_is_there() -> None:
-    assert "  at most 60 requests in flight; the limit at the end was 64: more brings nothing" in lines(
+    assert "  at most 60 in flight; the limit at the end was 64: more brings nothing" in lines(
         level="more brings nothing"
     )
-    assert "  at most 60 requests in flight; the limit was 64: fixed for file:" in lines(level="fixed for file:")
+    assert "  at most 60 in flight; the limit was 64: fixed for file:" in lines(level="fixed for file:")
 
 
 def test_where_nothing_is_sent_there_is_no_latency_and_no_request() -> None:
@@ -89,7 +101,7 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
         (
             {"status": PARTIAL, "dead_letters": "x.dead-letters.jsonl"},
             "Complete, but rows failed: ",
-            "Next: mend the cause, then send those rows again: asyncup retry x.dead-letters.jsonl",
+            "  asyncup retry x.dead-letters.jsonl",
         ),
         (
             {"status": INTERRUPTED},
@@ -119,7 +131,7 @@ def test_a_run_that_put_nothing_speaks_of_no_speed_and_no_requests() -> None:
         (
             {"status": PARTIAL, "dead_letters": "it's.jsonl", "retried": "old.jsonl"},
             "Complete, but rows failed: ",
-            """Next: mend the cause, then send those rows again: asyncup retry 'it'"'"'s.jsonl'; old.jsonl may be deleted once its job is complete.""",
+            """  asyncup retry 'it'"'"'s.jsonl'""",
         ),
         (
             {"status": INTERRUPTED, "checkpoint": None, "retried": "old.jsonl"},
@@ -212,10 +224,10 @@ def test_a_dry_run_that_ends_early_has_sent_nothing_whatever_it_counted() -> Non
 @pytest.mark.parametrize(
     ("places", "broken", "said"),
     [
-        (["a.json", "b.json"], False, ["Next: run the jobs that are not complete again; they go on from their checkpoints.", "  asyncup sync"]),
-        (["a.json", None], False, ["Next: run the jobs that are not complete again; those with a checkpoint go on from it, the others begin anew.", "  asyncup sync"]),
-        ([None, None], False, ["Next: run the jobs that are not complete again; they begin anew.", "  asyncup sync"]),
-        (["a.json", None], True, ["Next: mend b (see its error), then: asyncup sync"]),
+        (["a.json", "b.json"], False, ["Next: run the jobs that are not complete again; they go on from their checkpoints:", "  asyncup sync"]),
+        (["a.json", None], False, ["Next: run the jobs that are not complete again; those with a checkpoint go on from it, the others begin anew:", "  asyncup sync"]),
+        ([None, None], False, ["Next: run the jobs that are not complete again; they begin anew:", "  asyncup sync"]),
+        (["a.json", None], True, ["Next: mend b (see its error), then:", "  asyncup sync"]),
     ],
 )  # fmt: skip
 def test_of_several_jobs_those_that_only_configuration_mends_are_to_be_mended_first(
@@ -245,3 +257,66 @@ def test_several_dry_runs_name_no_retry_and_no_checkpoint() -> None:
     )
     assert told[-1] == "Next: run the jobs that are not complete again; they begin anew."
     assert not any("retry" in line for line in told)
+
+
+AGAIN, CHECK = "asyncup sync --table docs --to 's3://b/{id}'", "asyncup verify --table docs --to 's3://b/{id}'"
+REFUSED = DestinationRefused("put", "o", "AccessDenied", "ask for s3:PutObject")
+LOST = ConnectionLost("put", "o", "reset")
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "words", "command"),
+    [
+        (JOB, None, "Next: compare the rows with their objects:", CHECK),
+        (replace(JOB, status=INTERRUPTED), None, "Next: run this again; it resumes from the checkpoint .asyncup/public.docs.json:", AGAIN),
+        (replace(JOB, status=INTERRUPTED, restarted=True, checkpoint=None), None, "Next: run this again; it starts from the beginning:", AGAIN),
+        (replace(JOB, status=ABORTED, error=LOST), LOST, "Next: run this again; it resumes from the checkpoint .asyncup/public.docs.json:", AGAIN),
+        (replace(JOB, status=ABORTED, counts=Counts(), error=REFUSED), REFUSED, "Next: mend that, then run this again:", AGAIN),
+        (replace(JOB, status=PARTIAL, dead_letters="x.jsonl"), None, "Next: mend the cause, then send those rows again:", "asyncup retry x.jsonl"),
+        (replace(JOB, dry_run=True, counts=Counts(put=1)), None, "Next: send them:", AGAIN),
+        (None, LOST, "Next: once that can be reached, run this again:", AGAIN),
+        (None, None, "Next: run this again:", AGAIN),
+    ],
+)  # fmt: skip
+def test_every_ending_is_followed_by_the_command_to_type_next(
+    job: JobReport | None, error: AsyncupError | None, words: str, command: str
+) -> None:
+    report = Report(job, error, again=AGAIN, check=CHECK)
+    assert summary_lines(report)[-2:] == [words, f"  {command}"]
+    if command in (AGAIN, CHECK):
+        told = summary_lines(replace(report, left_out=("--dsn",)))
+        assert told[-2:] == [words[:-1] + ", with --dsn as before:", f"  {command}"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words", "command"),
+    [
+        (Verdict(complete=True, rows=5, different=1, mend=AGAIN), "Next: make objects as their rows are:", AGAIN),
+        (Verdict(complete=True, rows=5, extra=2), "Next: see whether the 2 extra objects, of no row, may go; asyncup deletes nothing.", None),
+        (Verdict(rows=5, signal=2, again=CHECK), "Next: run this again:", CHECK),
+        (Verdict(error=LOST, again=CHECK), "Next: run this again:", CHECK),
+    ],
+)  # fmt: skip
+def test_a_comparison_ends_with_what_mends_the_differences(verdict: Verdict, words: str, command: str | None) -> None:
+    assert verdict_lines(verdict)[-2 if command else -1 :] == [words, *([f"  {command}"] if command else [])]
+
+
+def test_nothing_is_advised_where_all_is_the_same_or_the_error_says_it() -> None:
+    assert len(verdict_lines(Verdict(complete=True, rows=5, objects=5))) == 1
+    assert verdict_lines(Verdict(error=REFUSED, again=CHECK)) == []
+    assert summary_lines(Report(error=REFUSED, again=AGAIN)) == []
+
+
+def test_the_worst_endings_fit_a_screen() -> None:
+    error = DestinationRefused("put", "o", "no such bucket", "create it")
+    jobs = [
+        replace(JOB, name=f"job-{number}", status=PARTIAL, dead_letters=f".asyncup/job-{number}.dead-letters.jsonl")
+        for number in range(20)
+    ]
+    jobs += [replace(JOB, name=f"bad-{number}", status=ABORTED, error=error) for number in range(20)]
+    report = replace(Report.of(jobs, seconds=4.0, latency=Latency(), most=64, peak=0), again="asyncup sync bad-0")
+    told = [*error_text(report), *summary_lines(report)]
+    assert sum(len(wrapped(line, 80)) for line in told) <= 24, told
+    differences = tuple(Difference("missing", (str(n),), f"d/{n}", NO_OBJECT) for n in range(50))
+    verdict = Verdict(complete=True, rows=50, missing=50, differences=differences, by_size=3, skipped=3, mend=AGAIN)
+    assert sum(len(wrapped(line, 80)) for line in verdict_lines(verdict)) <= 24
