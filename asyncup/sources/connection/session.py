@@ -372,5 +372,8 @@ def _unreachable(exc: BaseException, op: str, subject: str, place: str) -> Unrea
     words = re.sub(r"^\[Errno -?\d+\] ", "", str(exc))
     reason = words or ("timed out" if isinstance(exc, TimeoutError) else exc.__class__.__name__)
     return Unreachable(
-        op, subject, f"cannot reach the database at {place}: {reason}", "check host and port, and that it runs"
+        op,
+        subject,
+        f"cannot reach the database at {place}: {reason}",
+        "check host and port, and that it runs; --dsn, DATABASE_URL or the PG* variables say where it is",
     )
