@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
@@ -16,11 +17,12 @@ from asyncup.cli.options import check_output, shares
 from asyncup.cli.running import secrets
 from asyncup.commandline import command_line
 from asyncup.config import Config
-from asyncup.errors import AsyncupError
+from asyncup.errors import AsyncupError, UsageError
 
 if TYPE_CHECKING:
     from asyncup.console.text import Redactor
-    from asyncup.overview import Overview
+    from asyncup.overview import Overview, Standing
+    from asyncup.settings import Settings
 
 HELP = """Nothing is changed. How many rows are left is the planner's estimate, where the database can be asked.
 
@@ -95,22 +97,40 @@ def _look(options: dict[str, Any], stage: Stage) -> Overview:
 
 
 def _by_name(found: Overview, options: dict[str, Any]) -> Overview:
-    """With shorter commands for jobs of the configuration file."""
-    config, names = options["config"], {}
-    for name, table in settings_of(options).jobs.items():
+    """With shorter commands for jobs of the configuration file; what a run had otherwise than that says is in them too."""
+    config, names, settings = options["config"], {}, settings_of(options)
+    for name, table in settings.jobs.items():
         own, shard = (table[option].value if option in table else None for option in ("name", "shard"))
         names[(own or name) if shard is None else f"{own or name}.{'-of-'.join(shard.split('/'))}"] = name
     standings = []
     for standing in found.standings:
         job, command = names.get(standing.entry.name), standing.command
         if job is not None and command is not None:
-            retries = command.startswith("asyncup retry ")
-            again = command_line("sync", typed({}, config), (job,))
-            shorter = f"{command} {shlex.join(as_job(job, config))}" if retries else again
+            if command.startswith("asyncup retry "):
+                shorter = f"{command} {shlex.join(as_job(job, config))}"
+            else:
+                others = _otherwise(standing, settings, job)
+                shorter = command if others is None else command_line("sync", typed(others, config), (job,))
             standings.append(replace(standing, command=shorter))
         else:
             standings.append(standing)
     return replace(found, standings=standings)
+
+
+def _otherwise(standing: Standing, settings: Settings, job: str) -> dict[str, Any] | None:
+    """The options of a run that are not those of its job in the file; None where no flags would make these of them."""
+    checkpoint = standing.entry.checkpoint
+    if checkpoint is None or not checkpoint.options:
+        return {}
+    try:
+        found = settings.resolve(job, (), os.environ, [])
+        usual = Config.of(**{option: setting.value for option, setting in found.items()}).kept()
+    except UsageError:  # a variable that is not set here; the job is what the file says
+        return {}
+    kept = {option: value for option, value in checkpoint.options.items() if option != "state"}
+    if usual.keys() - kept.keys() - {"state"}:
+        return None
+    return {option: value for option, value in kept.items() if usual.get(option) != value}
 
 
 def _run(looking: Coroutine[Any, Any, Overview], state: str) -> Overview:

@@ -114,7 +114,12 @@ async def _look_at_bucket(config: Config, bucket: str, prefix: str, on_waiting: 
     retrier = Retrier(RetryPolicy(), sleep_on, on_waiting)
     sink = await S3Sink.open(Access.of(config).settings(bucket, connections=1))
     try:
-        await retrier.run(lambda _: sink.check(), None)
+        try:
+            await retrier.run(lambda _: sink.check(), None)
+        except DestinationRefused as refused:
+            if refused.hint is not None:
+                refused.hint = refused.hint.replace("--to,", "--to-prefix,")
+            raise
         return await sink.objects(retrier).first(prefix.removesuffix("object")) is not None
     finally:
         await sink.close()

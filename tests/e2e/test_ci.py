@@ -59,7 +59,7 @@ def test_several_jobs_log_under_their_names_and_a_wrong_flag_is_a_line_too(async
     assert {line["job"] for line in told(ended.stderr) if line["event"] == "error"} == {"one", "two"}
 
 
-@pytest.mark.parametrize("wrong", ["--expect-rows=5", "--nonsense"])
+@pytest.mark.parametrize("wrong", ["--expect-rows=five", "--nonsense"])
 def test_a_command_line_that_is_wrong_is_a_line_too(
     wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

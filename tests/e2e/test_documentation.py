@@ -59,7 +59,6 @@ FOREIGN = {
     "~/asyncup-venv/bin/pip": "the same",
     "python3": "makes a virtual environment",
     ".": "enters a virtual environment",
-    "python": "installs from the network",
     "kubectl": "there is no cluster here",
     "docker": "there are no containers here",
     "curl": "asks a run that is under way; the tests of metrics ask one",

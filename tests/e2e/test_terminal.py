@@ -132,7 +132,7 @@ def test_while_it_is_stopped_the_terminal_is_the_shells_and_then_it_is_drawn_ane
     connected: Program, docs: Database, bucket: Bucket
 ) -> None:
     to = f"--to=s3://{bucket.name}/{{id}}"
-    seen = on_terminal(connected, "sync", "--table=docs", to, "--max-rate=1000", columns=80, keys=b"\x1a")
+    seen = on_terminal(connected, "sync", "--table=docs", to, "--max-rate=500", columns=80, keys=b"\x1a")
     before, _, after = seen.partition("stopped: ")
     assert before.rindex(SHOW) > before.rindex(HIDE)
     assert HIDE in after

@@ -173,7 +173,7 @@ def test_without_pyarrow_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delitem(sys.modules, parquet.__name__)
     with pytest.raises(UsageError, match="pyarrow, which cannot be imported") as refused:
         packing("parquet", layout())
-    assert refused.value.hint == "python -m pip install 'asyncup[parquet]'"
+    assert refused.value.hint == "pip install 'asyncup[parquet]', or '.[parquet]' in a checkout"
 
 
 def test_a_row_that_is_no_json_is_refused() -> None:

@@ -81,8 +81,8 @@ ELSEWHERE = frozenset(
     }
 )
 RUN = {
-    "NoSuchBucket": "check the bucket's name, and --endpoint-url and --region",
-    "InvalidBucketName": "check the bucket's name",
+    "NoSuchBucket": "check the bucket's name in --to, and --endpoint-url and --region",
+    "InvalidBucketName": "check the bucket's name in --to",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID, or the profile that it comes from",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY, or the profile that it comes from",
     "InvalidToken": "check AWS_SESSION_TOKEN, or the profile that it comes from",

@@ -127,7 +127,7 @@ class S3Sink:
                     "check bucket",
                     subject,
                     f"there is no bucket {settings.bucket} at {self._control.endpoint_url}",
-                    "asyncup makes none: check the bucket's name, and --endpoint-url and --region"
+                    "asyncup makes none: check the bucket's name in --to, and --endpoint-url and --region"
                     if settings.bucket != _PLACEHOLDER
                     else f"write your bucket's name in place of {_PLACEHOLDER}",
                 ) from exc
