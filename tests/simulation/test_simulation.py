@@ -82,7 +82,7 @@ def stage() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, SLICE))
+@pytest.mark.parametrize("first", range(0, SEEDS // 2, SLICE))
 def test_every_guarantee_holds_after_every_step(first: int) -> None:
     failed, _, steps, _ = play(range(first, first + SLICE))
     assert [f"seed {ended.seed}: {ended.violation}" for ended in failed] == []

@@ -120,7 +120,7 @@ def test_the_examples_of_aws_have_the_signatures_of_aws(
     )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     key=TEXT,
     query=st.lists(st.tuples(TEXT, TEXT), max_size=4),
